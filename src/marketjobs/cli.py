@@ -1,0 +1,102 @@
+"""The command line: global options, the groups of commands, and errors as one line and an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from marketjobs import __version__
+from marketjobs.commands import data, fetch, jobs, run, session, setup
+
+app = typer.Typer(
+    name="marketjobs",
+    help="Durable background jobs that keep a market-data store fresh and trustworthy.",
+    no_args_is_help=True,
+    rich_markup_mode=None,  # rich's help costs 250 ms
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        sys.stdout.write(f"marketjobs {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    config: Annotated[
+        str | None,
+        typer.Option("--config", metavar="FILE", help="Configuration file to use instead of the found one."),
+    ] = None,
+    verbose: Annotated[int, typer.Option("-v", "--verbose", count=True, help="Log what happens; show tracebacks.")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")
+    ] = False,
+) -> None:
+    if config:
+        # In the environment, so that processes which this one starts read the same file.
+        os.environ["MARKETJOBS_CONFIG"] = os.path.abspath(config)  # noqa: PTH100
+    session.OPTIONS.verbose = verbose
+    session.OPTIONS.quiet = quiet
+
+
+for group in (setup, run, fetch, jobs, data):
+    group.register(app)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point of the ``marketjobs`` command."""
+    if arguments is not None:
+        sys.argv[1:] = arguments
+    sys.exit(_run())
+
+
+def _run() -> int:
+    from marketjobs.errors import MarketJobsError
+
+    try:
+        return _code(app(standalone_mode=False))
+    except MarketJobsError as error:
+        if session.OPTIONS.verbose:
+            import traceback
+
+            traceback.print_exc()
+        session.show_error(error.cause, error.message, error.hint)
+        return session.exit_code(error)
+    except (KeyboardInterrupt, typer.Abort):
+        session.show_error("interrupted", "interrupted; a job that was handed in goes on", "marketjobs jobs")
+        session.leave(130)
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`); nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _unexpected(error: Exception) -> int:
+    """A usage error of the command line's parser, or a defect of ours: one line either way."""
+    show = getattr(error, "format_message", None)
+    if show is not None:
+        context: Any = getattr(error, "ctx", None)
+        hint = f"{context.command_path} --help" if context is not None else "marketjobs --help"
+        session.show_error("usage", " ".join(show().split()), hint)
+        return 2
+    if session.OPTIONS.verbose:
+        import traceback
+
+        traceback.print_exc()
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(": ")
+    session.show_error("internal_error", f"unexpected {text}", "run it again with -v to see where")
+    return 1
+
+
+def _code(value: Any) -> int:
+    return value if isinstance(value, int) else 0

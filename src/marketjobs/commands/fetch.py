@@ -1,0 +1,76 @@
+"""Commands that fetch: `fetch-market-data`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from marketjobs.commands import session
+
+JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
+WAIT = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait and show progress, or only hand the job in.")]
+TIMEOUT = Annotated[
+    float | None,
+    typer.Option("--timeout", min=0, metavar="SECONDS", help="Stop watching after so long; the job goes on."),
+]
+INLINE = Annotated[bool, typer.Option("--inline", help="Run it in this process: no broker, no worker.")]
+
+
+def fetch_market_data(
+    symbols: Annotated[list[str], typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated.")],
+    interval: Annotated[str, typer.Option(metavar="I", help="1d, 1wk or 1mo.")] = "1d",
+    period: Annotated[
+        str | None, typer.Option(metavar="P", help="How far back: 5d, 3mo, 1y, ytd, max. Default 1y.")
+    ] = None,
+    start: Annotated[str | None, typer.Option(metavar="DAY", help="First day, such as 2026-01-31.")] = None,
+    end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included; default today.")] = None,
+    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Who is asked; default yahoo.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")] = False,
+    wait: WAIT = True,
+    timeout: TIMEOUT = None,
+    inline: INLINE = False,
+    as_json: JSON = False,
+) -> None:
+    """Fetch bars into the store; only what is missing is asked for."""
+    from marketjobs.commands import flow, render
+    from marketjobs.services import bars
+
+    arguments = {
+        "symbols": [part for text in symbols for part in text.split(",")],
+        "interval": interval,
+        "period": period,
+        "start": start,
+        "end": end,
+        "provider": provider,
+        "force": force,
+    }
+    runtime = session.runtime()
+    if dry_run:
+        planned = bars.plan(runtime, arguments)
+        if as_json:
+            rows = [
+                {"symbol": symbol, "requests": [{"start": a, "end": b} for a, b in parts]} for symbol, parts in planned
+            ]
+            render.json({"symbols": rows})
+        else:
+            render.table(
+                ("symbol", "would be asked for"),
+                [(symbol, ", ".join(f"{a} to {b}" for a, b in parts) or "nothing") for symbol, parts in planned],
+            )
+        return
+    code = flow.submit_and_show(
+        runtime,
+        "marketjobs.fetch_market_data",
+        arguments,
+        wait=wait,
+        inline=inline,
+        timeout_seconds=timeout,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+def register(app: typer.Typer) -> None:
+    app.command("fetch-market-data")(fetch_market_data)

@@ -1,0 +1,323 @@
+"""Commands about jobs and workers: `status result cancel jobs list-active worker-stats`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketjobs.commands import session
+from marketjobs.commands.fetch import JSON, TIMEOUT
+
+if TYPE_CHECKING:
+    from marketjobs.domain.jobs import Job, JsonDict
+
+JOB = Annotated[str, typer.Argument(metavar="JOB", help="An id, or 4 or more characters of its beginning or end.")]
+UTC = Annotated[bool, typer.Option("--utc", help="Times in UTC instead of the terminal's zone.")]
+
+
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="A job; without it the whole system.")] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Follow it until it ends.")] = False,
+    utc: UTC = False,
+    as_json: JSON = False,
+) -> None:
+    """The system at a glance, or one job."""
+    if job is None:
+        _system(watch=watch, utc=utc, as_json=as_json)
+        return
+    from marketjobs.commands import flow, render
+    from marketjobs.services import jobs
+    from marketjobs.services.views import status_json
+
+    runtime = session.runtime()
+    found = jobs.get(runtime, job)
+    if watch and not found.state.is_final:
+        with flow.following(runtime, found.id):
+            found = _until_final(runtime, found)
+    if as_json:
+        render.json(status_json(found))
+        return
+    _show_job(found, utc=utc)
+
+
+def _until_final(runtime, job: Job) -> Job:
+    """Watching only: whoever watches does not run the job."""
+    import time
+
+    from marketjobs.services import jobs
+
+    while not job.state.is_final:
+        time.sleep(0.2)
+        job = jobs.get(runtime, job.id)
+    return job
+
+
+def _show_job(job: Job, *, utc: bool) -> None:
+    from marketjobs.commands import render
+    from marketjobs.services.watch import describe
+
+    rows: list[tuple[str, str | None]] = [
+        ("job", job.id),
+        ("task", job.task),
+        ("state", job.state.value),
+        ("asked for", _arguments(job)),
+        ("attempt", f"{job.attempt} of {job.max_attempts}"),
+        ("submitted", render.instant(job.submitted_at, utc=utc)),
+        ("started", render.instant(job.started_at, utc=utc)),
+        ("finished", render.instant(job.finished_at, utc=utc)),
+        ("part of", job.parent_id),
+    ]
+    if not job.state.is_final:
+        rows.append(("now", describe(job)))
+        rows.append(("progress", f"{job.progress:.0%}"))
+        if job.state.value == "waiting" and job.waits_for != "children":
+            rows.append(("next attempt", render.instant(job.run_at, utc=utc)))
+    rows += [("worker", job.owner), ("error", job.error_cause and f"{job.error_cause}: {job.error_message}")]
+    render.table(("", ""), [row for row in rows if row[1] is not None])
+    follow = "result" if job.state.is_final else "status"
+    render.note(f"  next: marketjobs {follow} {render.short(job.id)}" + ("" if job.state.is_final else " --watch"))
+
+
+def _arguments(job: Job) -> str:
+    symbols = job.arguments.get("symbols") or []
+    shown = " ".join(symbols[:6]) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
+    rest = [str(job.arguments[key]) for key in ("interval", "period", "start", "end") if job.arguments.get(key)]
+    return " ".join([shown, *rest]).strip() or "-"
+
+
+def _system(*, watch: bool, utc: bool, as_json: bool) -> None:
+    import sys
+    import time
+
+    from marketjobs.commands import render
+    from marketjobs.services.views import system_json
+
+    runtime = session.runtime()
+    document = system_json(runtime)
+    if as_json:
+        render.json(document)
+        return
+    while True:
+        if watch and sys.stdout.isatty():
+            render.out().clear()
+        _show_system(document, utc=utc)
+        if not watch:
+            return
+        time.sleep(1.0)
+        document = system_json(runtime)
+
+
+def _show_system(document: JsonDict, *, utc: bool) -> None:
+    from marketjobs.commands import render
+
+    store, broker = document["store"], document["broker"]
+    render.line(f"store   {store['url']}   {store['active']} active assets of {store['assets']}")
+    if broker == "embedded":
+        render.line("broker  embedded queue (this host only, about 25 short jobs a second)")
+    else:
+        render.line(f"broker  {broker}")
+    workers = [one for one in document["workers"] if one["kind"] == "worker"]
+    if workers:
+        names = ", ".join(f"{one['id']} ({one['health']})" for one in workers)
+        render.line(f"workers {names}")
+    else:
+        render.line("workers none is running; start one: marketjobs worker", style="yellow")
+    if document["queues"]:
+        states = ("queued", "running", "waiting", "succeeded", "partial", "dead", "cancelled")
+        render.table(
+            ("queue (ended: last day)", *(f"{state} " for state in states)),
+            [(one["queue"], *(one.get(state, 0) for state in states)) for one in document["queues"]],
+        )
+    if document["jobs"]:
+        render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in document["jobs"]])
+    for one in document["waiting"]:
+        if one["waits_for"] != "children":
+            error = one["error"]["message"] if one["error"] else ""
+            when = render.instant(_epoch(one["next_attempt_at"]), utc=utc)
+            render.line(
+                f"{render.short(one['job_id'])} waits for {one['waits_for']} until {when}: {error}",
+                style="yellow",
+            )
+    if not document["jobs"]:
+        render.note("no job yet; hand one in: marketjobs fetch-market-data -s AAPL")
+
+
+_JOB_COLUMNS = ("job", "task", "asked for", "state", "done ", "tries ", "submitted", "error")
+
+
+def _job_row(one: JsonDict, *, utc: bool) -> tuple[object, ...]:
+    from marketjobs.commands import render
+
+    symbols = one["arguments"].get("symbols") or []
+    asked = " ".join(symbols[:3]) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
+    return (
+        render.short(one["job_id"]),
+        one["task"].removeprefix("marketjobs."),
+        asked,
+        one["state"],
+        f"{one['progress']:.0%}",
+        one["attempts"],
+        render.instant(_epoch(one["submitted_at"]), utc=utc),
+        one["error"] and one["error"]["cause"],
+    )
+
+
+def _epoch(text: str) -> float:
+    from datetime import datetime
+
+    return datetime.fromisoformat(text).timestamp()
+
+
+def result(
+    job: JOB,
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Wait for its end (and run it here if nobody else will).")
+    ] = False,
+    timeout: TIMEOUT = None,
+    as_json: JSON = False,
+) -> None:
+    """What a job brought; exits like the command that handed it in when it waits, else 0."""
+    from marketjobs.commands import flow, render
+    from marketjobs.services import jobs, watch
+
+    runtime = session.runtime()
+    found = jobs.get(runtime, job)
+    if wait:
+        with flow.following(runtime, found.id):
+            found = watch.follow(runtime, found.id, timeout_seconds=timeout, say=render.note)
+    code = flow.show_result(found, as_json=as_json)
+    raise typer.Exit(code if wait else 0)
+
+
+def cancel(
+    ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")],
+    as_json: JSON = False,
+) -> None:
+    """End jobs: those that wait at once, those that run within seconds; what they stored stays."""
+    from marketjobs.commands import render
+    from marketjobs.services import jobs
+
+    runtime = session.runtime()
+    found = [jobs.get(runtime, text) for text in ids]
+    rows = []
+    for before in found:
+        after = jobs.cancel(runtime, before.id)
+        asked = after.state.value == "running" or after.cancel_requested
+        rows.append({"job_id": after.id, "state": after.state.value, "cancelled": asked and not before.state.is_final})
+    if as_json:
+        render.json({"jobs": rows})
+        return
+    for row in rows:
+        said = {"cancelled": "cancelled", "running": "will stop within seconds"}.get(
+            str(row["state"]), f"is {row['state']} already"
+        )
+        if row["state"] == "cancelled" and not row["cancelled"]:
+            said = "is cancelled already"
+        render.line(f"job {render.short(str(row['job_id']))} {said}")
+
+
+def jobs_list(
+    state: Annotated[
+        list[str] | None,
+        typer.Option("--state", metavar="S", help="queued waiting running succeeded partial dead cancelled"),
+    ] = None,
+    task: Annotated[str | None, typer.Option(metavar="T", help="Only this task.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
+    children: Annotated[bool, typer.Option("--children", help="The parts of split jobs too.")] = False,
+    utc: UTC = False,
+    as_json: JSON = False,
+) -> None:
+    """List jobs, newest first."""
+    from marketjobs.domain.jobs import JobState
+    from marketjobs.errors import InvalidInput
+
+    try:
+        states = [JobState(part) for text in state or [] for part in text.split(",")]
+    except ValueError as exc:
+        raise InvalidInput(f"{exc}: one of {' '.join(JobState)}") from exc
+    _list(states, task=task, limit=limit, top_level=not children, utc=utc, as_json=as_json)
+
+
+def list_active(utc: UTC = False, as_json: JSON = False) -> None:
+    """List the jobs that are queued, waiting or running."""
+    from marketjobs.domain.jobs import OPEN_STATES
+
+    _list(sorted(OPEN_STATES), task=None, limit=200, top_level=True, utc=utc, as_json=as_json)
+
+
+def _list(states, *, task, limit, top_level, utc, as_json) -> None:
+    from marketjobs.commands import render
+    from marketjobs.services.kinds import full_name
+    from marketjobs.services.views import status_json
+    from marketjobs.storage import jobs
+
+    runtime = session.runtime()
+    with runtime.database.read() as tx:
+        found = jobs.listed(tx, states=states, task=task and full_name(task), top_level=top_level, limit=limit)
+    rows = [status_json(job) for job in found]
+    if as_json:
+        render.json({"jobs": rows})
+        return
+    if not rows:
+        render.note(
+            "no such job" if states or task else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
+        )
+        return
+    render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in rows])
+
+
+def worker_stats(as_json: JSON = False) -> None:
+    """Workers and schedulers: alive, deaf (alive, but silent on the broker) or gone; what they did."""
+    from marketjobs.commands import render
+    from marketjobs.services import workers
+
+    runtime = session.runtime()
+    found = [workers.to_json(one) for one in workers.stats(runtime)]
+    if as_json:
+        render.json({"workers": found, "broker": workers.broker_label(runtime.settings)})
+        return
+    if found:
+        render.table(
+            (
+                "worker",
+                "kind",
+                "health",
+                "heartbeat",
+                "answered",
+                "processes ",
+                "queues",
+                "done/h ",
+                "failed/h ",
+                "mean ",
+                "version",
+            ),
+            [
+                (
+                    one["id"],
+                    one["kind"],
+                    one["health"],
+                    f"{render.duration(one['heartbeat_age_seconds'])} ago",
+                    None if one["answer_age_seconds"] is None else f"{render.duration(one['answer_age_seconds'])} ago",
+                    one["concurrency"] if one["kind"] == "worker" else None,
+                    " ".join(one["queues"]) if one["kind"] == "worker" else None,
+                    one["done_last_hour"],
+                    one["failed_last_hour"],
+                    render.duration(one["mean_seconds"]),
+                    one["version"],
+                )
+                for one in found
+            ],
+        )
+    if not any(one["kind"] == "worker" and one["health"] in ("alive", "deaf") for one in found):
+        render.note("no worker is running", style="yellow")
+        render.note("  start one: marketjobs worker")
+
+
+def register(app: typer.Typer) -> None:
+    app.command("status")(status)
+    app.command("result")(result)
+    app.command("cancel")(cancel)
+    app.command("jobs")(jobs_list)
+    app.command("list-active")(list_active)
+    app.command("worker-stats")(worker_stats)

@@ -1,0 +1,131 @@
+"""How answers look: tables and charts for people at a terminal, plain columns in a pipe, JSON for programs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+STATE_STYLES = {
+    "succeeded": "green",
+    "stored": "green",
+    "up_to_date": "green",
+    "alive": "green",
+    "ok": "green",
+    "active": "green",
+    "running": "cyan",
+    "queued": "blue",
+    "waiting": "yellow",
+    "partial": "yellow",
+    "empty": "yellow",
+    "deaf": "yellow",
+    "warning": "yellow",
+    "dead": "red",
+    "failed": "red",
+    "gone": "red",
+    "error": "red",
+    "cancelled": "magenta",
+    "stopped": "dim",
+    "inactive": "dim",
+}
+
+
+@cache
+def out() -> Console:
+    """Standard output; plain text without colours when it is no terminal."""
+    from rich.console import Console
+
+    return Console(highlight=False, emoji=False, soft_wrap=not sys.stdout.isatty())
+
+
+@cache
+def err() -> Console:
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, emoji=False)
+
+
+def json(document: Any) -> None:
+    """One document on standard output."""
+    import orjson
+
+    sys.stdout.write(orjson.dumps(document, option=orjson.OPT_INDENT_2).decode() + "\n")
+
+
+def line(text: str, style: str | None = None) -> None:
+    """A line on standard output, as it is (no markup)."""
+    if sys.stdout.isatty():
+        out().print(text, style=style, markup=False)
+    else:
+        sys.stdout.write(text + "\n")
+
+
+def note(text: str, style: str | None = "dim") -> None:
+    """A line for the person who watches, on standard error."""
+    if sys.stderr.isatty():
+        err().print(text, style=style, markup=False)
+    else:
+        sys.stderr.write(text + "\n")
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+    """A table at a terminal; aligned columns with a header line elsewhere.
+
+    A column whose name ends in a blank is right-aligned (numbers).  ``None`` is shown as a dash.
+    """
+    cells = [["-" if value is None else str(value) for value in row] for row in rows]
+    if not sys.stdout.isatty():
+        _plain([name.strip() for name in columns], cells)
+        return
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
+    for name in columns:
+        drawn.add_column(name.strip(), justify="right" if name.endswith(" ") else "left", overflow="fold")
+    for row in cells:
+        drawn.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
+    out().print(drawn)
+
+
+def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    lines = [list(columns), *rows]
+    widths = [max(len(one[index]) for one in lines) for index in range(len(columns))]
+    for one in lines:
+        padded = (cell.ljust(width) for cell, width in zip(one, widths, strict=True))
+        sys.stdout.write("  ".join(padded).rstrip() + "\n")
+
+
+def instant(epoch_seconds: float | None, *, utc: bool = False) -> str | None:
+    """A moment in the terminal's zone, named, or in UTC; ``None`` stays ``None``."""
+    if epoch_seconds is None:
+        return None
+    moment = datetime.fromtimestamp(epoch_seconds, UTC)
+    if not utc:
+        moment = moment.astimezone()
+    return moment.strftime("%Y-%m-%d %H:%M:%S ") + (moment.tzname() or "UTC")
+
+
+def duration(seconds: float | None) -> str | None:
+    """Such as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
+    if seconds is None:
+        return None
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 120:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short(job_id: str) -> str:
+    """The last eight characters: the first of a time-ordered id are alike for a minute."""
+    return job_id[-8:]

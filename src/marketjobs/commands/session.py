@@ -1,0 +1,76 @@
+"""What every command shares: the global options, the runtime, and how errors become an exit code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from marketjobs.services.runtime import Runtime
+
+
+@dataclass(slots=True)
+class Options:
+    """Global options of this call."""
+
+    verbose: int = 0
+    quiet: bool = False
+
+
+OPTIONS = Options()
+
+
+@cache
+def runtime() -> Runtime:
+    """Settings and store of this call.  Raises ConfigError, StorageError."""
+    from marketjobs import config, log
+    from marketjobs.services.runtime import Runtime
+
+    settings = config.current()
+    log.set_up(settings, verbose=OPTIONS.verbose, quiet=True)
+    return Runtime(settings)
+
+
+def exit_code(error: BaseException) -> int:
+    """The promised exit code of an error (DESIGN 3)."""
+    from marketjobs import errors
+
+    codes: tuple[tuple[type[BaseException], int], ...] = (
+        (errors.JobFailed, 1),
+        (errors.JobCancelled, 1),
+        (errors.ConfigError, 2),
+        (errors.InvalidInput, 2),
+        (errors.Unsupported, 2),
+        (errors.NotFound, 4),
+        (errors.JobNotFinished, 5),
+        (errors.StorageError, 6),
+        (errors.QueueError, 6),
+    )
+    return next((code for kind, code in codes if isinstance(error, kind)), 1)
+
+
+def wants_json() -> bool:
+    """Was ``--json`` typed?  Asked where an error must be shaped before any command ran."""
+    return "--json" in sys.argv[1:]
+
+
+def show_error(cause: str, message: str, hint: str | None) -> None:
+    """One line (and what to type next) on standard error; with ``--json`` a document on standard output."""
+    from marketjobs.commands import render
+
+    if wants_json():
+        render.json({"error": {"cause": cause, "message": message, "hint": hint}})
+        return
+    render.note(f"marketjobs: {message}", style="bold red")
+    if hint:
+        render.note(f"  try: {hint}", style="dim")
+
+
+def leave(code: int) -> None:
+    """End the process at once: threads that wait for a vendor are not waited for."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,412 @@
+"""Settings: what may be set, its default, and where each value in force came from.
+
+Precedence: command line > environment > file > default.  Nothing is read before :func:`load`; the parts
+that need settings are handed them, or call :func:`current`, which loads at its first use.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+
+from marketjobs.domain.rates import Rate, parse_rates
+from marketjobs.errors import ConfigError, InvalidInput
+
+PREFIX = "MARKETJOBS_"
+FILE_NAME = "config.toml"
+QueueName = Literal["market_data", "news", "portfolio", "analytics", "default"]
+QUEUES: tuple[QueueName, ...] = get_args(QueueName)
+# The ecosystem's names, below ours and above the file; the first that is set wins.
+ALIASES = {
+    ("broker", "url"): ("CELERY_BROKER_URL", "REDIS_URL"),
+    ("database", "url"): ("DATABASE_URL",),
+}
+
+
+def _rates(texts: list[str]) -> list[str]:
+    try:
+        parse_rates(texts)
+    except InvalidInput as exc:
+        raise ValueError(exc.message) from exc
+    return texts
+
+
+def _database_url(url: str) -> str:
+    if url and not url.startswith("sqlite:"):
+        raise ValueError("this version keeps its store in SQLite: leave it empty, or sqlite:///FILE")
+    return url
+
+
+def _broker_url(url: str) -> str:
+    if url and not url.startswith(("redis://", "rediss://", "redis+socket://")):
+        raise ValueError("leave it empty for the embedded queue, or redis://HOST:PORT/DB (rediss:// for TLS)")
+    return url
+
+
+def _http_url(url: str) -> str:
+    if not re.fullmatch(r"https?://[^\s/]+\S*", url):
+        raise ValueError("an http:// or https:// address")
+    return url.rstrip("/")
+
+
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
+RateLimit = Annotated[list[str], AfterValidator(_rates)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+
+class BrokerSettings(Section):
+    url: Annotated[str, AfterValidator(_broker_url)] = Field(
+        "", description="Empty: the embedded queue (one host). redis://HOST:PORT/DB for many workers."
+    )
+
+
+class DatabaseSettings(Section):
+    url: Annotated[str, AfterValidator(_database_url)] = Field(
+        "", description="Empty: SQLite in the data folder. sqlite:///FILE for another place."
+    )
+
+
+class WorkerSettings(Section):
+    concurrency: int = Field(2, ge=1, le=256, description="Pool processes of one worker.")
+    queues: list[QueueName] = Field(list(QUEUES), min_length=1, description="Queues that a worker serves.")
+    pool: Literal["prefork", "solo"] = Field("prefork", description="How Celery runs tasks: prefork or solo.")
+    lease_seconds: float = Field(
+        30.0,
+        ge=3,
+        le=3600,
+        description="A job whose worker was not heard of for so long is given to another.",
+    )
+    soft_time_limit: float = Field(540.0, gt=0, description="Seconds after which a task is asked to stop.")
+    hard_time_limit: float = Field(600.0, gt=0, description="Seconds after which a task's process is ended.")
+    acks_late: bool = Field(False, description="Acknowledge a message when its job ends instead of when it starts.")
+
+
+class RetrySettings(Section):
+    max_attempts: int = Field(3, ge=1, le=100, description="Executions of a job before it is dead.")
+    base_seconds: float = Field(2.0, gt=0, description="Wait before the second attempt; doubles with each.")
+    cap_seconds: float = Field(300.0, gt=0, description="Longest wait between two attempts.")
+
+
+class ProviderSettings(Section):
+    """What every provider has."""
+
+    enabled: bool = Field(True, description="May it be asked?")
+    base_url: HttpUrl = Field("https://localhost", description="Where the vendor answers.")
+    api_keys: list[SecretStr] = Field([], description="Keys, where the vendor wants one.")
+    rate_limit: RateLimit = Field(
+        ["1/s"], min_length=1, description="Calls per window, all of them kept, shared by all processes."
+    )
+    timeout_seconds: float = Field(15.0, gt=0, le=300, description="Longest wait for one answer.")
+    max_connections: int = Field(8, ge=1, le=128, description="Requests of one process under way at once.")
+
+    @property
+    def rates(self) -> tuple[Rate, ...]:
+        return parse_rates(self.rate_limit)
+
+
+class YahooSettings(ProviderSettings):
+    base_url: HttpUrl = Field("https://query2.finance.yahoo.com", description="Where the vendor answers.")
+    rate_limit: RateLimit = Field(
+        ["2/s", "2000/h"],
+        min_length=1,
+        description="Calls per window, all of them kept, shared by all processes.",
+    )
+
+
+class RecordedSettings(Section):
+    enabled: bool = Field(True, description="May it be asked?")
+
+
+class ProvidersSettings(BaseModel):
+    """The shipped providers; a plug-in's section is checked against :class:`ProviderSettings`."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+    __pydantic_extra__: dict[str, ProviderSettings] = Field(init=False)
+
+    yahoo: YahooSettings = YahooSettings()
+    recorded: RecordedSettings = RecordedSettings()
+
+    def of(self, name: str) -> ProviderSettings | RecordedSettings:
+        """The section of a provider; a plug-in without a section has the defaults."""
+        section: ProviderSettings | RecordedSettings | None = getattr(self, name, None)
+        return section if section is not None else ProviderSettings()
+
+
+class LoggingSettings(Section):
+    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity that is logged.")
+    format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
+    folder: str = Field("", description="Folder of log files; empty: standard error only.")
+
+
+class NetworkSettings(Section):
+    proxy: str = Field("", description="Proxy for all vendors; empty: HTTPS_PROXY of the environment.")
+    ca_bundle: str = Field("", description="File of trusted authorities; empty: SSL_CERT_FILE, else the bundled one.")
+
+
+class Settings(BaseSettings):
+    """All settings, frozen.  ``origins`` maps ``section.key`` to where its value came from."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    broker: BrokerSettings = BrokerSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    worker: WorkerSettings = WorkerSettings()
+    retry: RetrySettings = RetrySettings()
+    providers: ProvidersSettings = ProvidersSettings()
+    logging: LoggingSettings = LoggingSettings()
+    network: NetworkSettings = NetworkSettings()
+
+    _home: Path = Path()
+    _file: Path | None = None
+    _origins: dict[str, str] = {}
+    _eager: bool = False
+
+    @property
+    def home(self) -> Path:
+        """The data folder; see :func:`ensure_home`."""
+        return self._home
+
+    @property
+    def file(self) -> Path | None:
+        return self._file
+
+    @property
+    def eager(self) -> bool:
+        """``CELERY_TASK_ALWAYS_EAGER``: run jobs where they are handed in."""
+        return self._eager
+
+    @property
+    def database_file(self) -> Path:
+        url = self.database.url
+        if not url:
+            return self.home / "marketjobs.db"
+        path = url.removeprefix("sqlite:").removeprefix("//")
+        return Path(path.removeprefix("/") if path.startswith("/") and not path.startswith("//") else path[1:])
+
+    @property
+    def is_embedded(self) -> bool:
+        """Is the broker the queue in the data folder?"""
+        return not self.broker.url
+
+    def origin(self, key: str) -> str:
+        return self._origins.get(key, "default")
+
+    def secrets(self) -> Iterator[str]:
+        """Every text that must never be shown: keys, and passwords inside URLs."""
+        for name in (*type(self.providers).model_fields, *(self.providers.__pydantic_extra__ or {})):
+            section = self.providers.of(name)
+            if isinstance(section, ProviderSettings):
+                yield from (key.get_secret_value() for key in section.api_keys)
+        for url in (self.broker.url, self.database.url, self.network.proxy):
+            password = urlsplit(url).password if "@" in url else None
+            if password:
+                yield password
+
+
+def settings_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every ``section.key`` with its pydantic field, in the order of the file."""
+    for name, field in model.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from settings_keys(kind, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", field
+
+
+def masked(key: str, value: Any) -> Any:
+    """A value as it may be shown: keys and the passwords of URLs are hidden."""
+    if key.endswith("api_keys"):
+        return ["********" for _ in value]
+    if isinstance(value, str) and "://" in value and "@" in value:
+        parts = urlsplit(value)
+        if parts.password:
+            host = parts.netloc.rpartition("@")[2]
+            return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:********@{host}"))
+    return value
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One setting as ``config show`` prints it."""
+
+    key: str
+    value: Any
+    origin: str
+    default: Any
+    description: str
+
+
+def entries(settings: Settings) -> Iterator[Entry]:
+    """Every setting in force, secrets masked."""
+    for key, field in settings_keys():
+        value: Any = settings
+        for part in key.split("."):
+            value = getattr(value, part)
+        yield Entry(key, masked(key, value), settings.origin(key), field.default, field.description or "")
+
+
+def user_config_file() -> Path:
+    import platformdirs
+
+    return Path(platformdirs.user_config_dir("marketjobs", appauthor=False)) / FILE_NAME
+
+
+def home_folder() -> Path:
+    import platformdirs
+
+    given = os.environ.get("MARKETJOBS_HOME")
+    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("marketjobs", appauthor=False))
+
+
+def find_file() -> Path | None:
+    """The file in force: ``MARKETJOBS_CONFIG`` (where ``--config`` puts its value), ``./config.toml``, the
+    user's configuration folder."""
+    named = os.environ.get("MARKETJOBS_CONFIG")
+    if named:
+        return Path(named).expanduser()
+    for path in (Path(FILE_NAME), user_config_file()):
+        if path.is_file():
+            return path
+    return None
+
+
+def load() -> Settings:
+    """Read file and environment.
+
+    Raises:
+        ConfigError: naming the file or variable, the key, and what was expected.
+    """
+    environ = os.environ
+    file = find_file()
+    from_file = _read_file(file, named=bool(environ.get("MARKETJOBS_CONFIG"))) if file else {}
+    from_environment, variables = _read_environment(environ)
+    merged = _merge(from_file, from_environment)
+    origins = {key: str(file) for key in _flatten(from_file)} | variables
+    try:
+        settings = Settings.model_validate(merged)
+    except ValidationError as exc:
+        raise ConfigError(_explain(exc, origins, file), hint="marketjobs config show --all") from exc
+    _check_plugins(settings, origins)
+    eager = environ.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower() in ("1", "true", "yes", "on")
+    settings._home, settings._file, settings._origins, settings._eager = home_folder(), file, origins, eager
+    return settings
+
+
+@cache
+def current() -> Settings:
+    """The settings of this process, loaded at the first call."""
+    return load()
+
+
+def ensure_home(settings: Settings) -> Path:
+    """Create the data folder with mode 0700.
+
+    Raises:
+        ConfigError: it can't be created or written.
+    """
+    home = settings.home
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as exc:
+        raise ConfigError(
+            f"the data folder {home} can't be created: {exc.strerror}",
+            hint="set MARKETJOBS_HOME to a folder of yours",
+        ) from exc
+    if not os.access(home, os.W_OK | os.X_OK):
+        raise ConfigError(f"the data folder {home} can't be written", hint="set MARKETJOBS_HOME to a folder of yours")
+    return home
+
+
+def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise ConfigError(f"{path}: can't be read: {exc.strerror}", hint="marketjobs init") from exc
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"{path}: is no valid TOML: {exc}") from exc
+    ours = set(Settings.model_fields)
+    if data and not named and path == Path(FILE_NAME) and not ours & set(data):
+        raise ConfigError(
+            f"./{FILE_NAME} has no section of marketjobs (it looks like another program's)",
+            hint=f"marketjobs --config {user_config_file()} ..., or run from another folder",
+        )
+    return data
+
+
+def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """The settings that variables give, and the variable that each key came from."""
+    values: dict[str, Any] = {}
+    variables: dict[str, str] = {}
+    for (section, key), names in ALIASES.items():
+        for name in names:
+            if environ.get(name):
+                values.setdefault(section, {})[key] = environ[name]
+                variables[f"{section}.{key}"] = name
+                break
+    source = EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__")
+    try:
+        ours = source()
+    except SettingsError as exc:
+        raise ConfigError(f"environment: {exc.__cause__ or exc}: lists and tables are written as JSON") from exc
+    for name in environ:
+        section, _, key = name.upper().removeprefix(PREFIX).partition("__")
+        if name.upper().startswith(PREFIX) and key and section.lower() in Settings.model_fields:
+            variables[f"{section}.{key.replace('__', '.')}".lower()] = name
+    return _merge(values, ours), variables
+
+
+def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(low)
+    for key, value in high.items():
+        below = merged.get(key)
+        merged[key] = _merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return merged
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for key, value in values.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
+
+
+def _explain(error: ValidationError, origins: Mapping[str, str], file: Path | None) -> str:
+    first = error.errors(include_url=False)[0]
+    place = [str(part) for part in first["loc"] if not isinstance(part, int)]
+    key = ".".join(place)
+    origin = next((origins[k] for k in origins if k == key or k.startswith(f"{key}.")), str(file or "settings"))
+    if first["type"] == "extra_forbidden":
+        return f"{origin}: unknown key {key}"
+    shown = "********" if "api_keys" in key else f"{masked(key, first.get('input'))!r:.60}"
+    if first["type"] == "value_error":
+        return f"{origin}: {key} = {shown}: {first['msg'].removeprefix('Value error, ')}"
+    return f"{origin}: {key} = {shown}: expected {first['msg'].removeprefix('Input should be ')}"
+
+
+def _check_plugins(settings: Settings, origins: Mapping[str, str]) -> None:
+    extra = settings.providers.__pydantic_extra__
+    if not extra:
+        return
+    from importlib.metadata import entry_points
+
+    installed = {point.name for point in entry_points(group="marketjobs.providers")}
+    for name in extra:
+        if name not in installed:
+            origin = next((origins[key] for key in origins if key.startswith(f"providers.{name}")), "settings")
+            raise ConfigError(f"{origin}: unknown key providers.{name}: installed are {', '.join(sorted(installed))}")

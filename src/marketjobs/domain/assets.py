@@ -1,0 +1,80 @@
+"""Symbols as people type them, and what they stand for."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+
+from marketjobs.errors import InvalidInput
+
+MAX_SYMBOL_LENGTH = 32
+_SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&+_-]*")
+
+
+class AssetClass(StrEnum):
+    """What kind of thing is traded."""
+
+    EQUITY = "equity"
+    ETF = "etf"
+    FUND = "fund"
+    INDEX = "index"
+    CURRENCY = "currency"
+    CRYPTO = "crypto"
+    FUTURE = "future"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class AssetFacts:
+    """What an answer says about the asset beside its prices.  ``None``: the vendor did not say.
+
+    ``currency`` is ISO 4217, or a minor unit as vendors spell it (``GBp``, ``ZAc``, ``ILA``);
+    ``exchange`` is the vendor's code; ``timezone`` an IANA name.
+    """
+
+    name: str | None = None
+    asset_class: AssetClass = AssetClass.UNKNOWN
+    currency: str | None = None
+    exchange: str | None = None
+    timezone: str | None = None
+
+
+def normalise_symbol(text: str) -> str:
+    """Upper case without surrounding blanks.
+
+    Raises:
+        InvalidInput: empty, too long, or with a character that no exchange uses.
+    """
+    if not isinstance(text, str):
+        raise InvalidInput(f"a symbol is a text, not {type(text).__name__}")
+    symbol = text.strip().upper() if text.isascii() else text
+    if not symbol:
+        raise InvalidInput("a symbol is empty", hint="marketjobs fetch-market-data -s AAPL")
+    if len(symbol) > MAX_SYMBOL_LENGTH:
+        raise InvalidInput(f"symbol {_shown(symbol)} is longer than {MAX_SYMBOL_LENGTH} characters")
+    if not _SYMBOL.fullmatch(symbol):
+        raise InvalidInput(f"symbol {_shown(symbol)} has a character that no symbol has (A-Z 0-9 . ^ = & + _ -)")
+    return symbol
+
+
+def normalise_symbols(texts: Iterable[str]) -> tuple[str, ...]:
+    """In the order given, each once.
+
+    Raises:
+        InvalidInput: for the first that can't be a symbol, or when there is none at all.
+    """
+    if isinstance(texts, str):
+        raise InvalidInput(f"symbols is a list of texts, not the text {_shown(texts)}")
+    try:
+        symbols = tuple(dict.fromkeys(normalise_symbol(text) for text in texts))
+    except TypeError as exc:
+        raise InvalidInput("symbols is a list of texts") from exc
+    if not symbols:
+        raise InvalidInput("no symbol was given", hint="marketjobs fetch-market-data -s AAPL")
+    return symbols
+
+
+def _shown(text: str) -> str:
+    return ascii(text if len(text) <= 40 else text[:37] + "...")

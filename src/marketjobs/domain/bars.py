@@ -1,0 +1,202 @@
+"""Bars: what they are, which of them may be stored, and when they are final."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from marketjobs.domain.assets import AssetFacts
+from marketjobs.domain.intervals import DAY_SECONDS, Interval, day_of, next_period, stamp_of
+from marketjobs.domain.ranges import Range
+
+FINAL_AFTER_CLOSE_SECONDS = 20 * 60
+CLOCK_TOLERANCE_SECONDS = 5 * 60
+OVERLAP_BARS = 5
+RESTATED_BY = 1e-4
+PRICE_TOLERANCE = 1e-6
+"""Vendors send prices as 32-bit floats, adjusted one by one: a high may lie an ulp under its close."""
+
+
+class RawRow(NamedTuple):
+    """A vendor's row before any check.  ``stamp``: where it would be stored (epoch seconds, 00:00Z of its
+    session for a day or more); ``at``: the instant that the vendor sent; ``None``: the vendor did not say."""
+
+    stamp: int
+    at: float
+    open: Any
+    high: Any
+    low: Any
+    close: Any
+    adj_close: Any
+    volume: Any
+
+
+class Bar(NamedTuple):
+    """A checked bar.  ``ts`` epoch seconds, prices split-adjusted and not dividend-adjusted in the asset's
+    currency, ``adj_close`` adjusted for dividends too (``None``: the vendor has none), ``volume`` in units."""
+
+    ts: int
+    open: float
+    high: float
+    low: float
+    close: float
+    adj_close: float | None
+    volume: float | None
+    provisional: bool = False
+
+
+class Action(NamedTuple):
+    """A dividend (amount a share, in the bars' basis) or a split (``value`` = new shares for one old)."""
+
+    ts: int
+    kind: str
+    value: float
+
+
+DIVIDEND, SPLIT = "dividend", "split"
+
+
+class Rejected(NamedTuple):
+    """A row that broke a rule; its stamp is asked for again."""
+
+    ts: int
+    rule: str
+
+
+class OpenSession(NamedTuple):
+    """The newest session that the vendor speaks of: its stamp, and when it closes (epoch seconds)."""
+
+    stamp: int
+    closes_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class BarQuery:
+    """One symbol's bars over a range, as a provider is asked for them."""
+
+    symbol: str
+    interval: Interval
+    range: Range
+
+
+@dataclass(frozen=True, slots=True)
+class BarAnswer:
+    """What a vendor said to a query: rows as sent (any order, unchecked), events, facts."""
+
+    query: BarQuery
+    rows: Sequence[RawRow]
+    actions: Sequence[Action] = ()
+    facts: AssetFacts = field(default_factory=AssetFacts)
+    session: OpenSession | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """``bars`` ascending by ts, each stamp once; ``rejected`` with the rule that each broke."""
+
+    bars: list[Bar]
+    rejected: list[Rejected]
+
+    def rules(self) -> str:
+        """Such as ``2 not_positive, 1 future``."""
+        counts = Counter(row.rule for row in self.rejected)
+        return ", ".join(f"{count} {rule}" for rule, count in counts.most_common())
+
+
+def check(answer: BarAnswer, now: float) -> Checked:
+    """Split an answer's rows into bars that may be stored and rows that break a rule.
+
+    Work is linear but for a sort that is free on ordered rows.
+    """
+    interval, wanted = answer.query.interval, answer.query.range
+    bars: list[Bar] = []
+    rejected: list[Rejected] = []
+    by_stamp: dict[int, RawRow] = {}
+    conflicts: set[int] = set()
+    for row in answer.rows:
+        known = by_stamp.setdefault(row.stamp, row)
+        if known is not row:
+            rejected.append(Rejected(row.stamp, "duplicate"))
+            if known[2:] != row[2:]:
+                conflicts.add(row.stamp)
+    for stamp in sorted(by_stamp):
+        row = by_stamp[stamp]
+        rule = "conflict" if stamp in conflicts else broken_rule(row, now)
+        if rule is not None:
+            rejected.append(Rejected(stamp, rule))
+        elif stamp in wanted:
+            provisional = is_provisional(stamp, interval, answer.session, now)
+            adj = None if row.adj_close is None else float(row.adj_close)
+            volume = None if row.volume is None else float(row.volume)
+            bars.append(
+                Bar(
+                    stamp,
+                    float(row.open),
+                    float(row.high),
+                    float(row.low),
+                    float(row.close),
+                    adj,
+                    volume,
+                    provisional,
+                )
+            )
+    return Checked(bars, rejected)
+
+
+def broken_rule(row: RawRow, now: float) -> str | None:
+    """The name of the first rule that a row breaks, or ``None``."""
+    prices = (row.open, row.high, row.low, row.close)
+    if all(price is None for price in prices):
+        return "no_prices"
+    if any(price is None for price in prices):
+        return "missing_price"
+    optional = tuple(value for value in (row.adj_close, row.volume) if value is not None)
+    if not all(type(value) is float or type(value) is int for value in prices + optional):
+        return "not_a_number"
+    if not all(math.isfinite(value) for value in prices + optional):
+        return "not_finite"
+    if min(prices) <= 0 or (row.adj_close is not None and row.adj_close <= 0):
+        return "not_positive"
+    if row.volume is not None and row.volume < 0:
+        return "negative_volume"
+    slack = PRICE_TOLERANCE * row.high
+    if row.low > min(row.open, row.close) + slack or row.high < max(row.open, row.close) - slack:
+        return "outside_low_high"
+    if row.at > now + CLOCK_TOLERANCE_SECONDS:
+        return "future"
+    return None
+
+
+def is_provisional(stamp: int, interval: Interval, session: OpenSession | None, now: float) -> bool:
+    """May this bar still change because its session (week, month) is not over?
+
+    A day is over 20 minutes after its session's close.  Weeks and months are given a day more than their
+    calendar end, which is after the last close in every time zone.
+    """
+    if interval is Interval.DAY_1:
+        if session is None:
+            return now < stamp + 2 * DAY_SECONDS
+        return stamp >= session.stamp and now < session.closes_at + FINAL_AFTER_CLOSE_SECONDS
+    return now < stamp_of(next_period(day_of(stamp), interval)) + DAY_SECONDS
+
+
+@dataclass(frozen=True, slots=True)
+class StoredBar:
+    """What is needed of a stored bar to compare it."""
+
+    ts: int
+    close: float
+    provisional: bool
+
+
+def restated(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> int | None:
+    """The stamp of the first final stored bar whose close the vendor now gives otherwise, or ``None``."""
+    final = {bar.ts: bar.close for bar in stored if not bar.provisional}
+    for bar in bars:
+        before = final.get(bar.ts)
+        if before is not None and abs(bar.close - before) > RESTATED_BY * before:
+            return bar.ts
+    return None

@@ -1,0 +1,125 @@
+"""A job: its states, its record, when it is tried again and how large requests are split."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+JsonDict = dict[str, Any]
+T = TypeVar("T")
+
+LEASE_SECONDS = 30.0
+HEARTBEAT_SECONDS = 10.0
+ALIVE_SECONDS = 30.0
+BATCH_SYMBOLS = 100
+WAITS_FOR_CHILDREN = "children"
+"""``waits_for`` of a parent; other values are a cause in words, shown to people."""
+
+
+class JobState(StrEnum):
+    """Where a job is in its life."""
+
+    QUEUED = "queued"
+    """Due now: the next free worker may claim it."""
+    WAITING = "waiting"
+    """Its time lies ahead (a retry, a budget), or it waits for its children."""
+    RUNNING = "running"
+    """Leased by one attempt, which extends the lease while it lives."""
+    SUCCEEDED = "succeeded"
+    """Done, with nothing left to say."""
+    PARTIAL = "partial"
+    """Done, but some symbols failed for good, each with its cause."""
+    DEAD = "dead"
+    """Its attempts are used up, or nothing of it can ever succeed."""
+    CANCELLED = "cancelled"
+    """Ended by a person."""
+
+    @property
+    def is_final(self) -> bool:
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({JobState.SUCCEEDED, JobState.PARTIAL, JobState.DEAD, JobState.CANCELLED})
+OPEN_STATES = frozenset(JobState) - FINAL_STATES
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A row of the ledger.  Times are epoch seconds by the database's clock; ``None``: not yet.
+
+    ``attempt`` counts executions that were begun and not given back; ``token`` names the execution that may
+    write; ``outcomes`` is what earlier attempts have settled for good.
+    """
+
+    id: str
+    task: str
+    queue: str
+    state: JobState
+    arguments: JsonDict
+    attempt: int
+    max_attempts: int
+    token: int
+    submitted_at: float
+    run_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    lease_until: float | None = None
+    owner: str | None = None
+    parent_id: str | None = None
+    priority: int = 5
+    cancel_requested: bool = False
+    progress: float = 0.0
+    message: str | None = None
+    waits_for: str | None = None
+    published_at: float | None = None
+    outcomes: Sequence[JsonDict] = ()
+    result: JsonDict | None = None
+    error_cause: str | None = None
+    error_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobRequest:
+    """What is handed in.  ``join_key``: equal requests that are still open become one job."""
+
+    id: str
+    task: str
+    queue: str
+    arguments: JsonDict
+    join_key: str | None = None
+    parent_id: str | None = None
+    priority: int = 5
+    max_attempts: int = 3
+    delay_seconds: float = 0.0
+    waits_for: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Exponential with jitter: about ``base``, 2 ``base``, 4 ``base`` ... seconds, never above ``cap``."""
+
+    max_attempts: int = 3
+    base_seconds: float = 2.0
+    cap_seconds: float = 300.0
+
+    def delay_seconds(self, attempt: int, rng: random.Random | None = None) -> float:
+        """How long to wait after ``attempt`` (1 is the first), between half and all of the step."""
+        step = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
+        return step * (rng or random).uniform(0.5, 1.0)
+
+
+def split(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Runs of at most ``size``, of even length, in order."""
+    if len(items) <= size:
+        return [items]
+    count = -(-len(items) // size)
+    step, extra = divmod(len(items), count)
+    runs, start = [], 0
+    for number in range(count):
+        end = start + step + (1 if number < extra else 0)
+        runs.append(items[start:end])
+        start = end
+    return runs

@@ -1,0 +1,114 @@
+"""What a fetch says it did: an outcome a symbol, and the report that a job's result is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from marketjobs.domain.jobs import JobState, JsonDict
+from marketjobs.errors import MarketJobsError
+
+
+class SymbolStatus(StrEnum):
+    STORED = "stored"
+    UP_TO_DATE = "up_to_date"
+    EMPTY = "empty"
+    """The vendor knows the symbol and says that the range holds no bars."""
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolFailure:
+    """Why a symbol failed: a short stable word, a line for people, and whether trying again may help."""
+
+    cause: str
+    message: str
+    retryable: bool
+
+    @classmethod
+    def of(cls, error: MarketJobsError) -> SymbolFailure:
+        return cls(error.cause, error.message, error.retryable)
+
+
+@dataclass(frozen=True, slots=True)
+class SymbolOutcome:
+    """What became of one symbol.  ``first`` and ``last`` are ISO dates of the stored series."""
+
+    symbol: str
+    interval: str
+    status: SymbolStatus
+    provider: str | None = None
+    rows_new: int = 0
+    rows_changed: int = 0
+    rows_unchanged: int = 0
+    rows_rejected: int = 0
+    first: str | None = None
+    last: str | None = None
+    error: SymbolFailure | None = None
+    note: str | None = None
+
+    def to_json(self) -> JsonDict:
+        error = self.error
+        return {
+            "symbol": self.symbol,
+            "interval": self.interval,
+            "status": self.status.value,
+            "provider": self.provider,
+            "rows_new": self.rows_new,
+            "rows_changed": self.rows_changed,
+            "rows_unchanged": self.rows_unchanged,
+            "rows_rejected": self.rows_rejected,
+            "first": self.first,
+            "last": self.last,
+            "error": None
+            if error is None
+            else {"cause": error.cause, "message": error.message, "retryable": error.retryable},
+            "note": self.note,
+        }
+
+    @classmethod
+    def from_json(cls, data: JsonDict) -> SymbolOutcome:
+        values = dict(data)
+        error = values.pop("error", None)
+        status = SymbolStatus(values.pop("status"))
+        return cls(status=status, error=None if error is None else SymbolFailure(**error), **values)
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """The provider may not be asked before ``seconds`` from now; ``why`` is shown to people."""
+
+    seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """Outcomes in the order of the request; ``hold`` when the rest must wait for a budget."""
+
+    outcomes: list[SymbolOutcome] = field(default_factory=list)
+    hold: Hold | None = None
+
+    @property
+    def settled(self) -> list[SymbolOutcome]:
+        """Outcomes that trying again would not change."""
+        return [one for one in self.outcomes if one.error is None or not one.error.retryable]
+
+    @property
+    def retryable(self) -> list[SymbolOutcome]:
+        return [one for one in self.outcomes if one.error is not None and one.error.retryable]
+
+    def final_state(self) -> JobState:
+        return final_state(self.outcomes)
+
+    def to_json(self) -> JsonDict:
+        return {"symbols": [one.to_json() for one in self.outcomes]}
+
+
+def final_state(outcomes: Iterable[SymbolOutcome]) -> JobState:
+    """Succeeded when none failed, dead when all did, partial between."""
+    failed = [one.status is SymbolStatus.FAILED for one in outcomes]
+    if not any(failed):
+        return JobState.SUCCEEDED
+    return JobState.DEAD if all(failed) else JobState.PARTIAL

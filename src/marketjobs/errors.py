@@ -1,0 +1,251 @@
+"""Every error that a person or a program can meet, in one tree.
+
+    MarketJobsError
+      ConfigError
+        UnknownProvider  MissingKey
+      InvalidInput
+        ProviderMismatch
+      NotFound
+        JobNotFound  AssetNotFound
+      ProviderError(provider, symbol)
+        RateLimited  BudgetSpent  QuotaExhausted  Blocked  Unauthorised  PlanRestricted
+        SymbolUnknown  SymbolDelisted  RangeUnavailable  NoData  Unsupported
+        ProviderUnavailable  MalformedAnswer
+      DataRejected
+      StorageError
+        StorageUnavailable  StorageFull  SchemaMismatch
+      QueueError
+        BrokerUnavailable  NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit
+
+Each class decides ``cause`` (a short stable word that users and programs see), ``retryable`` (may the
+same request succeed later without anybody doing anything?) and, where the vendor said so,
+``retry_after_seconds``.  ``hint`` is what to type next.
+"""
+
+from __future__ import annotations
+
+
+class MarketJobsError(Exception):
+    """Root of the tree.  ``str(error)`` is one line without secrets."""
+
+    cause = "error"
+    retryable = False
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(" ".join(message.split()))
+        self.hint = hint
+
+    @property
+    def message(self) -> str:
+        return str(self.args[0])
+
+
+class ConfigError(MarketJobsError):
+    """A setting that can't be right; names file, key and what was expected."""
+
+    cause = "config"
+
+
+class UnknownProvider(ConfigError):
+    cause = "unknown_provider"
+
+
+class MissingKey(ConfigError):
+    cause = "missing_key"
+
+
+class InvalidInput(MarketJobsError):
+    """What was typed or sent can't be right whatever the state of the system."""
+
+    cause = "invalid_input"
+
+
+class ProviderMismatch(InvalidInput):
+    """Bars of one provider would be mixed with those of another that has another price basis."""
+
+    cause = "provider_mismatch"
+
+
+class NotFound(MarketJobsError):
+    cause = "not_found"
+
+
+class JobNotFound(NotFound):
+    cause = "job_not_found"
+
+
+class AssetNotFound(NotFound):
+    cause = "asset_not_found"
+
+
+class ProviderError(MarketJobsError):
+    """A vendor did not give what was asked for.
+
+    Args:
+        provider: the adapter's name, such as ``yahoo``.
+        symbol: the symbol that was asked for, where the failure is one symbol's.
+        retry_after_seconds: the vendor's own word on when to come back.
+    """
+
+    cause = "provider"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        provider: str,
+        symbol: str | None = None,
+        retry_after_seconds: float | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.provider = provider
+        self.symbol = symbol
+        self.retry_after_seconds = retry_after_seconds
+
+
+class RateLimited(ProviderError):
+    """The vendor said: too many requests.  Waiting helps, other symbols would fare the same."""
+
+    cause = "rate_limited"
+    retryable = True
+
+
+class BudgetSpent(ProviderError):
+    """Our own budget for the vendor has no call left before ``retry_after_seconds``; nothing was sent."""
+
+    cause = "budget_spent"
+    retryable = True
+
+
+class QuotaExhausted(ProviderError):
+    cause = "quota_exhausted"
+    retryable = True
+
+
+class Blocked(ProviderError):
+    """The vendor refuses this address or client (403, a consent page)."""
+
+    cause = "blocked"
+    retryable = True
+
+
+class Unauthorised(ProviderError):
+    cause = "unauthorised"
+    retryable = True
+
+
+class PlanRestricted(ProviderError):
+    cause = "plan_restricted"
+
+
+class SymbolUnknown(ProviderError):
+    """The vendor's own word that it does not know the symbol."""
+
+    cause = "symbol_unknown"
+
+
+class SymbolDelisted(ProviderError):
+    """The vendor's own word, about a symbol whose bars we hold from it."""
+
+    cause = "symbol_delisted"
+
+
+class RangeUnavailable(ProviderError):
+    cause = "range_unavailable"
+
+
+class NoData(ProviderError):
+    cause = "no_data"
+
+
+class Unsupported(ProviderError):
+    """The adapter declares that it does not do this; the vendor was not asked."""
+
+    cause = "unsupported"
+
+
+class ProviderUnavailable(ProviderError):
+    """Timeout, DNS, refused or reset connection, 5xx: an outage, never a delisting."""
+
+    cause = "provider_unavailable"
+    retryable = True
+
+
+class MalformedAnswer(ProviderError):
+    """An answer that can't be read as what was asked for (HTML, cut JSON, no result, another symbol)."""
+
+    cause = "malformed_answer"
+    retryable = True
+
+
+class DataRejected(MarketJobsError):
+    """Rows that break a rule, with the rule's name; stored rows stay as they are."""
+
+    cause = "data_rejected"
+    retryable = True
+
+
+class StorageError(MarketJobsError):
+    cause = "storage"
+
+
+class StorageUnavailable(StorageError):
+    cause = "storage_unavailable"
+    retryable = True
+
+
+class StorageFull(StorageError):
+    cause = "storage_full"
+    retryable = True
+
+
+class SchemaMismatch(StorageError):
+    """The database's schema is not the one that this version of the program knows."""
+
+    cause = "schema_mismatch"
+
+
+class QueueError(MarketJobsError):
+    cause = "queue"
+
+
+class BrokerUnavailable(QueueError):
+    cause = "broker_unavailable"
+    retryable = True
+
+
+class NoWorker(QueueError):
+    cause = "no_worker"
+    retryable = True
+
+
+class JobFailed(QueueError):
+    """What ``AsyncResult.get()`` raises for a dead job; the message carries the job's own cause."""
+
+    cause = "job_failed"
+
+
+class JobCancelled(QueueError):
+    """Raised inside a job that a person cancelled."""
+
+    cause = "cancelled"
+
+
+class JobNotFinished(QueueError):
+    """The job goes on; whoever watched it stopped watching."""
+
+    cause = "not_finished"
+
+
+class LeaseLost(QueueError):
+    """Raised inside a job whose row belongs to another attempt by now: nothing more may be written."""
+
+    cause = "lease_lost"
+
+
+class TimeLimit(QueueError):
+    """Raised inside a job that ran longer than its soft time limit; it is tried again."""
+
+    cause = "time_limit"
+    retryable = True

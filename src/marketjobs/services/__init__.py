@@ -1,0 +1,1 @@
+"""In what order: one use case a function, partial failure, transactions."""

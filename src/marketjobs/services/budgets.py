@@ -1,0 +1,110 @@
+"""The gate that providers spend their calls through: the store decides, one thread of a process asks."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from marketjobs.domain.rates import Rate
+from marketjobs.errors import BudgetSpent
+from marketjobs.storage import budgets
+from marketjobs.storage.database import Database
+
+FIRST_HOLD_SECONDS = 30.0
+LONGEST_HOLD_SECONDS = 1800.0
+LOOK_AGAIN_SECONDS = 0.02
+
+
+class BudgetGate:
+    """One provider's budget in this process; a :class:`marketjobs.providers.base.Gate`.
+
+    Args:
+        key: names the budget in the store, the same in all processes.
+        patience_seconds: a call that lies further ahead raises instead of holding its thread.
+    """
+
+    def __init__(self, database: Database, provider: str, key: str, rates: Sequence[Rate], patience_seconds: float):
+        self._database = database
+        self._provider = provider
+        self._key = key
+        self._rates = tuple(rates)
+        self._patience = patience_seconds
+        self._turn = threading.Lock()
+        self._after_hold = False
+        shortest = min((rate.seconds for rate in self._rates), default=1)
+        # Half the shortest window: so late a call can still be restamped before its successors are out.
+        self._horizon = shortest / 2
+        self._slack = min((rate.guard_seconds for rate in self._rates), default=1.0) / 3
+        self._lead = 0.0
+
+    def spend(self) -> None:
+        """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
+        with self._turn:
+            give_up_at = time.monotonic() + self._patience
+            while True:
+                asked_at = time.monotonic()
+                with self._database.write() as tx:
+                    answer = budgets.reserve(
+                        tx, self._key, self._rates, horizon_seconds=self._horizon, lead_seconds=self._lead
+                    )
+                # The answer should be here before its instant: the next call is asked for that much ahead.
+                self._lead = min(0.02, time.monotonic() - asked_at)
+                if isinstance(answer, budgets.Later):
+                    self._wait(answer, give_up_at)
+                elif self._leaves(answer, asked_at):
+                    self._after_hold = answer.after_hold
+                    return
+
+    def _wait(self, later: budgets.Later, give_up_at: float) -> None:
+        if time.monotonic() + later.delay_seconds > give_up_at:
+            raise BudgetSpent(
+                f"{self._provider} may be asked again in {later.delay_seconds:.0f} s ({later.why})",
+                provider=self._provider,
+                retry_after_seconds=later.delay_seconds,
+            )
+        time.sleep(later.delay_seconds)
+
+    def _leaves(self, slot: budgets.Slot, asked_at: float) -> bool:
+        """Sleep until the slot; ``False``: it is void and was given back."""
+        leaves_at = asked_at + slot.delay_seconds
+        ahead = leaves_at - time.monotonic()
+        if ahead > LOOK_AGAIN_SECONDS:
+            time.sleep(ahead - LOOK_AGAIN_SECONDS / 2)
+            with self._database.read() as tx:
+                held = budgets.blocked(tx, self._key)
+            if held is not None:
+                with self._database.write() as tx:
+                    budgets.give_back(tx, slot)
+                return False
+            ahead = leaves_at - time.monotonic()
+        if ahead > 0:
+            time.sleep(ahead)
+        # Counted when it is sent: a late call would crowd its successors, so its instant is moved.
+        aim = self._slack
+        while time.monotonic() - leaves_at > self._slack:
+            with self._database.write() as tx:
+                moved = budgets.restamp(tx, slot, aim)
+                if moved is None:
+                    budgets.give_back(tx, slot)
+                    return False
+                leaves_at = time.monotonic() + moved
+            aim *= 2
+            time.sleep(max(0.0, leaves_at - time.monotonic()))
+        return True
+
+    def hold(self, why: str, seconds: float | None = None) -> float:
+        """No process may ask this provider before then; returns the seconds."""
+        with self._database.write() as tx:
+            return budgets.hold(tx, self._key, why, seconds, first=FIRST_HOLD_SECONDS, most=LONGEST_HOLD_SECONDS)
+
+    def passed(self) -> None:
+        """An answer came; only after a hold is there anything to write."""
+        if self._after_hold:
+            self._after_hold = False
+            with self._database.write() as tx:
+                budgets.passed(tx, self._key)
+
+    def left(self) -> budgets.Usage:
+        with self._database.read() as tx:
+            return budgets.usage(tx, self._key, self._rates)

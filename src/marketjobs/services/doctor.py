@@ -1,0 +1,148 @@
+"""Is everything as it must be?  Each check gives a verdict, what was found, and how to mend it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from marketjobs import config
+from marketjobs.config import Settings
+from marketjobs.domain.jobs import JsonDict
+from marketjobs.errors import BudgetSpent, ConfigError, MarketJobsError
+from marketjobs.providers.base import provider_class, provider_names
+from marketjobs.services import loop, workers
+from marketjobs.services.runtime import Runtime
+
+OK, WARNING, ERROR = "ok", "warning", "error"
+NETWORK_FILE_SYSTEMS = (
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "smbfs",
+    "9p",
+    "sshfs",
+    "fuse.sshfs",
+    "afs",
+    "glusterfs",
+    "ceph",
+)
+PATIENCE_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``verdict`` is ok, warning or error."""
+
+    name: str
+    verdict: str
+    found: str
+    fix: str | None = None
+
+    def to_json(self) -> JsonDict:
+        return {"name": self.name, "verdict": self.verdict, "found": self.found, "fix": self.fix}
+
+
+def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
+    """All checks; later ones are left out where they stand on one that failed.
+
+    Args:
+        check_broker: connects and says what it found; raises MarketJobsError.  Only ``tasks`` knows brokers.
+    """
+    findings: list[Finding] = []
+    try:
+        settings = config.current()
+        findings.append(Finding("configuration", OK, str(settings.file or "defaults only")))
+    except ConfigError as exc:
+        return [Finding("configuration", ERROR, exc.message, exc.hint or "mend the named key")]
+    runtime = Runtime(settings, patience_seconds=PATIENCE_SECONDS)
+    findings += _store(runtime)
+    try:
+        findings.append(Finding("broker", OK, check_broker(settings)))
+    except MarketJobsError as exc:
+        findings.append(Finding("broker", ERROR, exc.message, exc.hint))
+    if any(one.name == "database" and one.verdict == ERROR for one in findings):
+        return findings
+    findings += _workers(runtime)
+    for name in provider_names():
+        findings.append(_provider(runtime, name))
+    return findings
+
+
+def _store(runtime: Runtime) -> Iterator[Finding]:
+    try:
+        database = runtime.database
+        with database.write() as tx:
+            skew = tx.now() - time.time()
+    except MarketJobsError as exc:
+        yield Finding("database", ERROR, exc.message, exc.hint)
+        return
+    yield Finding("database", OK, f"{database.path}, writable, schema current")
+    kind = _file_system(database.path)
+    if kind in NETWORK_FILE_SYSTEMS:
+        yield Finding(
+            "database place",
+            ERROR,
+            f"{database.path} lies on a network file system ({kind}); SQLite's locks are not safe there",
+            "set MARKETJOBS_HOME to a local folder",
+        )
+    if abs(skew) > 5:
+        yield Finding("clock", WARNING, f"the database's clock differs by {skew:.0f} s", "set this machine's clock")
+    elif time.time() < 1_760_000_000:
+        yield Finding("clock", ERROR, "this machine's clock lies in the past", "set this machine's clock")
+    else:
+        yield Finding("clock", OK, "agrees with the database's")
+
+
+def _file_system(path: Path) -> str | None:
+    """The type of the file system that a path lies on, where the system tells (Linux)."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text().splitlines()]
+    except OSError:
+        return None
+    parents = {str(part) for part in path.resolve().parents}
+    fitting = [(len(place), kind) for place, kind in mounts if place in parents]
+    return max(fitting)[1] if fitting else None
+
+
+def _workers(runtime: Runtime) -> Iterator[Finding]:
+    found = [one for one in workers.stats(runtime) if one.worker.kind == "worker" and one.health in ("alive", "deaf")]
+    for one in found:
+        if one.health == "deaf":
+            fix = "look at its log; restart it: marketjobs worker"
+            yield Finding("worker", WARNING, f"{one.worker.id} lives but does not answer through the broker", fix)
+        else:
+            yield Finding("worker", OK, f"{one.worker.id} alive, version {one.worker.version}")
+    if not found:
+        inline = runtime.settings.is_embedded
+        yield Finding(
+            "worker",
+            OK if inline else WARNING,
+            "none is running" + ("; commands that wait run their job themselves" if inline else ""),
+            "marketjobs worker",
+        )
+
+
+def _provider(runtime: Runtime, name: str) -> Finding:
+    title = f"provider {name}"
+    try:
+        cls = provider_class(name)
+        if not runtime.settings.providers.of(name).enabled:
+            return Finding(title, OK, "switched off")
+        usage = runtime.gate(name).left()
+        left = ", ".join(f"{calls} of {rate}" for rate, calls in usage.left)
+        if cls.needs_network:
+            loop.run(runtime.provider(name).probe())
+            return Finding(title, OK, f"answers; budget left {left}")
+        return Finding(title, OK, "needs no network")
+    except BudgetSpent as exc:
+        return Finding(title, WARNING, exc.message, "wait; jobs go on by themselves")
+    except MarketJobsError as exc:
+        return Finding(
+            title,
+            ERROR,
+            f"{exc.cause}: {exc.message}",
+            exc.hint or "check the network, [network] proxy and ca_bundle",
+        )

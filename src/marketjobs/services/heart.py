@@ -1,0 +1,144 @@
+"""What keeps a running job's lease alive: one daemon thread a process, started at its first job."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from marketjobs.domain.jobs import HEARTBEAT_SECONDS, Job
+from marketjobs.errors import MarketJobsError
+from marketjobs.storage import jobs
+from marketjobs.storage.database import Database
+
+log = logging.getLogger(__name__)
+TICK_SECONDS = 1.0
+
+
+@cache
+def host() -> str:
+    return socket.gethostname()
+
+
+def started_at(pid: int) -> str | None:
+    """When a process of this host began, in its system's own words; ``None``: there is no such process.
+
+    Tells a process from a later one that was given the same number.
+    """
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    try:
+        os.kill(pid, 0)
+    except PermissionError:
+        return "?"
+    except OSError:
+        return None
+    return "?"
+
+
+WORKER_ID = "MARKETJOBS_WORKER_ID"
+"""Set in a worker's processes: the id of its row."""
+
+
+def owner() -> str:
+    """``host/pid/start``, and ``@worker`` where it is one: who holds a lease."""
+    pid = os.getpid()
+    worker = os.environ.get(WORKER_ID)
+    return f"{host()}/{pid}/{started_at(pid) or '?'}" + (f"@{worker}" if worker else "")
+
+
+def owner_lives(name: str | None) -> bool | None:
+    """Does the process that holds a lease still run?  ``None``: it is on another host, nobody knows."""
+    parts = (name or "").partition("@")[0].split("/")
+    if len(parts) != 3 or parts[0] != host():
+        return None
+    return started_at(int(parts[1])) == parts[2]
+
+
+class Heart:
+    """Extends the lease of the job in hand, carries its progress, and sees its cancel.
+
+    ``lost`` and ``cancelled`` say why the job was interrupted.
+    """
+
+    def __init__(self, database: Database, lease_seconds: float) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+        self._every = min(HEARTBEAT_SECONDS, lease_seconds / 3)
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._pid = 0
+        self._job: Job | None = None
+        self._interrupt: Callable[[], None] | None = None
+        self._progress: tuple[float, str | None] = (0.0, None)
+        self._changed = False
+        self._beaten_at = 0.0
+        self.lost = False
+        self.cancelled = False
+
+    def start(self, job: Job) -> None:
+        """Care for a job that was just claimed."""
+        with self._lock:
+            self._job, self._interrupt = job, None
+            self._progress, self._changed = (job.progress, None), False
+            self._beaten_at = time.monotonic()
+            self.lost = self.cancelled = False
+            if self._thread is None or self._pid != os.getpid():
+                self._pid = os.getpid()
+                self._wake = threading.Event()
+                self._thread = threading.Thread(target=self._run, name="marketjobs-heart", daemon=True)
+                self._thread.start()
+
+    def on_end(self, interrupt: Callable[[], None]) -> None:
+        """Call this when the job must stop; at once if that is known already."""
+        with self._lock:
+            self._interrupt = interrupt
+            late = self.lost or self.cancelled
+        if late:
+            interrupt()
+
+    def progress(self, fraction: float, message: str | None) -> None:
+        """Is carried with the next tick."""
+        self._progress, self._changed = (fraction, message), True
+
+    def stop(self) -> None:
+        with self._lock:
+            self._job = self._interrupt = None
+
+    def _run(self) -> None:
+        while True:
+            self._wake.wait(TICK_SECONDS)
+            with self._lock:
+                try:
+                    self._tick()
+                except MarketJobsError as exc:
+                    # A store that is away for a while costs a beat, not the job: the lease is longer.
+                    log.warning("heartbeat.missed cause=%s message=%s", exc.cause, exc)
+
+    def _tick(self) -> None:
+        job = self._job
+        if job is None:
+            return
+        if self._changed or time.monotonic() - self._beaten_at >= self._every:
+            self._changed = False
+            with self._database.write() as tx:
+                row = jobs.beat(tx, job, self._lease_seconds, *self._progress)
+            self._beaten_at = time.monotonic()
+        else:
+            with self._database.read() as tx:
+                row = jobs.get(tx, job.id)
+            if row is not None and row.token != job.token:
+                row = None
+        self.lost = row is None
+        self.cancelled = row is not None and row.cancel_requested
+        if (self.lost or self.cancelled) and self._interrupt is not None:
+            self._interrupt()
+            self._interrupt = None

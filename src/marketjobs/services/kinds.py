@@ -1,0 +1,71 @@
+"""The kinds of jobs there are: how each one's arguments are checked, split and run.
+
+A new kind is a line here, a service function, a thin task and a command.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from marketjobs.domain.jobs import Job, JobState, JsonDict
+from marketjobs.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from marketjobs.services.jobs import JobContext
+    from marketjobs.services.runtime import Runtime
+
+PREFIX = "marketjobs."
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What a service module offers to the ledger, found by name so that nothing is imported early.
+
+    ``prepare(runtime, arguments)`` checks and completes them (raises InvalidInput or ConfigError);
+    ``split(arguments)`` gives the arguments of each child (one: no split); ``run(ctx, arguments)`` does it;
+    ``merge(children)`` makes a parent's state and result.
+    """
+
+    name: str
+    queue: str
+    module: str
+
+    @property
+    def prepare(self) -> Callable[[Runtime, JsonDict], JsonDict]:
+        return self._of("prepare")
+
+    @property
+    def split(self) -> Callable[[JsonDict], Sequence[JsonDict]]:
+        return self._of("split")
+
+    @property
+    def run(self) -> Callable[[JobContext, JsonDict], JsonDict]:
+        return self._of("run")
+
+    @property
+    def merge(self) -> Callable[[Sequence[Job]], tuple[JobState, JsonDict]]:
+        return self._of("merge")
+
+    def _of(self, function: str) -> Callable[..., Any]:
+        found: Callable[..., Any] = getattr(import_module(self.module), function)
+        return found
+
+
+KINDS = {kind.name: kind for kind in (Kind(PREFIX + "fetch_market_data", "market_data", "marketjobs.services.bars"),)}
+
+
+def kind_of(task: str) -> Kind | None:
+    """The kind of a task's full name; ``None``: another program's own task."""
+    return KINDS.get(task)
+
+
+def full_name(task: str) -> str:
+    """``fetch_market_data`` or its full name.  Raises InvalidInput, naming the choices."""
+    name = task if task.startswith(PREFIX) else PREFIX + task
+    if name not in KINDS:
+        choices = ", ".join(sorted(one.removeprefix(PREFIX) for one in KINDS))
+        raise InvalidInput(f"unknown task {task!r:.60}: one of {choices}")
+    return name

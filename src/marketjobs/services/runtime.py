@@ -1,0 +1,107 @@
+"""The pieces put together, once a process: settings, store, providers with their budgets."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+
+from marketjobs import config
+from marketjobs.config import ProviderSettings, Settings
+from marketjobs.domain.jobs import RetryPolicy
+from marketjobs.errors import ConfigError
+from marketjobs.providers.base import Connection, Provider, provider_class
+from marketjobs.services.budgets import BudgetGate
+from marketjobs.storage import schema
+from marketjobs.storage.database import Database
+
+INLINE_PATIENCE_SECONDS = 60.0
+WORKER_PATIENCE_SECONDS = 5.0
+DEFAULT_PROVIDER = "yahoo"
+
+
+class Runtime:
+    """What use cases run on.
+
+    Args:
+        durable: ``True`` in processes that accept jobs, ``False`` in workers.
+        patience_seconds: longest wait for a budget while holding the process.
+    """
+
+    def __init__(
+        self, settings: Settings, *, durable: bool = True, patience_seconds: float = INLINE_PATIENCE_SECONDS
+    ) -> None:
+        self.settings = settings
+        self.durable = durable
+        self.patience_seconds = patience_seconds
+        self._providers: dict[tuple[int, str], Provider] = {}
+
+    @cached_property
+    def database(self) -> Database:
+        """The store, at this version's schema: made or migrated where needed.
+
+        Raises:
+            ConfigError: the data folder can't be used.
+            SchemaMismatch: the database is of a newer version.
+        """
+        config.ensure_home(self.settings)
+        database = Database(self.settings.database_file, durable=self.durable)
+        if not self.settings.database_file.parent.is_dir():
+            raise ConfigError(f"database.url: the folder {self.settings.database_file.parent} does not exist")
+        schema.ensure(database)
+        return database
+
+    @property
+    def retry(self) -> RetryPolicy:
+        retry = self.settings.retry
+        return RetryPolicy(retry.max_attempts, retry.base_seconds, retry.cap_seconds)
+
+    def provider(self, name: str) -> Provider:
+        """The provider of this process, opened at the first call; a forked child opens its own.
+
+        Raises:
+            UnknownProvider: none has that name.
+            ConfigError: it is switched off.
+        """
+        key = (os.getpid(), name)
+        if key not in self._providers:
+            self._providers[key] = self._open(name)
+        return self._providers[key]
+
+    def require_enabled(self, name: str) -> type[Provider]:
+        cls = provider_class(name)
+        if not self.settings.providers.of(name).enabled:
+            raise ConfigError(f"provider {name} is switched off (providers.{name}.enabled)")
+        return cls
+
+    def gate(self, name: str) -> BudgetGate:
+        section = self.settings.providers.of(name)
+        rates = section.rates if isinstance(section, ProviderSettings) else ()
+        return BudgetGate(self.database, name, name, rates, self.patience_seconds)
+
+    def _open(self, name: str) -> Provider:
+        cls = self.require_enabled(name)
+        section = self.settings.providers.of(name)
+        network = self.settings.network
+        cache_folder = self.settings.home / "cache" / name
+        if not isinstance(section, ProviderSettings):
+            return cls(Connection(gate=self.gate(name), base_url="", cache_folder=cache_folder))
+        return cls(
+            Connection(
+                gate=self.gate(name),
+                base_url=section.base_url,
+                api_keys=tuple(key.get_secret_value() for key in section.api_keys),
+                timeout_seconds=section.timeout_seconds,
+                max_connections=section.max_connections,
+                proxy=network.proxy or None,
+                ca_bundle=network.ca_bundle or None,
+                cache_folder=cache_folder,
+            )
+        )
+
+    def close(self) -> None:
+        """Close what this process opened."""
+        pid = os.getpid()
+        for key in [key for key in self._providers if key[0] == pid]:
+            self._providers.pop(key).close()
+        if "database" in self.__dict__:
+            self.database.close()

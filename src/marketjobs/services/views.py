@@ -1,0 +1,89 @@
+"""Jobs and the system as programs see them: the JSON that DESIGN promises, from rows."""
+
+from __future__ import annotations
+
+import time
+
+from marketjobs.domain.intervals import iso
+from marketjobs.domain.jobs import Job, JobState, JsonDict
+from marketjobs.services import workers
+from marketjobs.services.runtime import Runtime
+from marketjobs.storage import bars, jobs
+from marketjobs.storage.jobs import counts
+
+DAY_SECONDS = 86_400.0
+
+
+def result_json(job: Job) -> JsonDict:
+    """A job with its result, as ``fetch-market-data --json`` and ``result JOB --json`` print it."""
+    result = job.result
+    if result is None and job.state is JobState.DEAD and job.outcomes:
+        result = {"symbols": list(job.outcomes)}
+    return {
+        "job_id": job.id,
+        "task": job.task,
+        "state": job.state.value,
+        "attempts": job.attempt,
+        "submitted_at": iso(job.submitted_at),
+        "started_at": _iso(job.started_at),
+        "finished_at": _iso(job.finished_at),
+        "result": result,
+        "error": _error(job),
+    }
+
+
+def status_json(job: Job) -> JsonDict:
+    """A job without its result, with what it does now."""
+    return {
+        "job_id": job.id,
+        "task": job.task,
+        "state": job.state.value,
+        "queue": job.queue,
+        "arguments": job.arguments,
+        "attempts": job.attempt,
+        "max_attempts": job.max_attempts,
+        "parent_id": job.parent_id,
+        "submitted_at": iso(job.submitted_at),
+        "started_at": _iso(job.started_at),
+        "finished_at": _iso(job.finished_at),
+        "next_attempt_at": iso(job.run_at) if job.state in (JobState.QUEUED, JobState.WAITING) else None,
+        "waits_for": job.waits_for,
+        "progress": round(job.progress, 4),
+        "message": job.message,
+        "worker": job.owner,
+        "cancel_requested": job.cancel_requested,
+        "error": _error(job),
+    }
+
+
+def system_json(runtime: Runtime) -> JsonDict:
+    """The system at a glance; reads once and asks nobody but the store."""
+    with runtime.database.read() as tx:
+        by_queue = counts(tx, DAY_SECONDS)
+        last = jobs.listed(tx, top_level=True, limit=8)
+        waiting = jobs.listed(tx, states=[JobState.WAITING], limit=8)
+        assets = bars.summary(tx)
+    queues: dict[str, JsonDict] = {}
+    for (queue, state), number in sorted(by_queue.items()):
+        queues.setdefault(queue, {})[state] = number
+    return {
+        "at": iso(time.time()),
+        "store": {
+            "url": f"sqlite:///{runtime.database.path}",
+            "assets": assets["assets"],
+            "active": assets["active"],
+        },
+        "broker": workers.broker_label(runtime.settings),
+        "workers": [workers.to_json(one) for one in workers.stats(runtime) if one.health not in ("stopped", "gone")],
+        "queues": [{"queue": queue, **states} for queue, states in queues.items()],
+        "jobs": [status_json(job) for job in last],
+        "waiting": [status_json(job) for job in waiting],
+    }
+
+
+def _error(job: Job) -> JsonDict | None:
+    return None if job.error_cause is None else {"cause": job.error_cause, "message": job.error_message}
+
+
+def _iso(moment: float | None) -> str | None:
+    return None if moment is None else iso(moment)

@@ -1,0 +1,133 @@
+"""Following a job to its end, and running it here where nobody else will."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
+from marketjobs.errors import JobNotFinished, NoWorker
+from marketjobs.services import jobs as ledger
+from marketjobs.services import workers
+from marketjobs.services.runtime import Runtime
+from marketjobs.storage import jobs
+
+POLL_SECONDS = 0.1
+LONGEST_POLL_SECONDS = 0.5
+LOOK_FOR_WORKERS_SECONDS = 2.0
+LONGEST_SLEEP_SECONDS = 60.0
+
+Say = Callable[[str], None]
+
+
+def follow(
+    runtime: Runtime,
+    job_id: str,
+    *,
+    inline: bool = False,
+    timeout_seconds: float | None = None,
+    say: Say = lambda _: None,
+) -> Job:
+    """Wait for a job's end; run it in this process when asked to, or when no worker is alive for it and the
+    queue is the embedded one.
+
+    Raises:
+        JobNotFinished: ``timeout_seconds`` passed, or it waits longer than a minute for a budget and nobody
+            else would go on with it.
+        NoWorker: a broker is configured and no worker is alive.
+    """
+    give_up_at = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    looked_at = -LOOK_FOR_WORKERS_SECONDS
+    here, poll = inline, POLL_SECONDS
+    said = False
+    while True:
+        job = _row(runtime, job_id)
+        if job.state.is_final:
+            return job
+        if give_up_at is not None and time.monotonic() > give_up_at:
+            raise JobNotFinished(
+                f"job {job.id} goes on: {describe(job)}", hint=f"marketjobs status {job.id[-8:]} --watch"
+            )
+        if not here and time.monotonic() - looked_at >= LOOK_FOR_WORKERS_SECONDS:
+            looked_at = time.monotonic()
+            here = not workers.alive(runtime, job.queue)
+            if here and not runtime.settings.is_embedded:
+                raise NoWorker(
+                    f"no worker is alive for queue {job.queue} on {workers.broker_label(runtime.settings)};"
+                    f" job {job.id} stays {job.state}",
+                    hint="marketjobs worker",
+                )
+        if here:
+            if not said and not inline:
+                say("no worker: running here")
+                said = True
+            pause = _step(runtime, job, _left(give_up_at))
+        else:
+            pause = poll
+            poll = min(LONGEST_POLL_SECONDS, poll * 1.2)
+        if pause:
+            time.sleep(min(pause, _left(give_up_at) + 0.01))
+
+
+def _left(give_up_at: float | None) -> float:
+    return LONGEST_SLEEP_SECONDS if give_up_at is None else max(0.0, give_up_at - time.monotonic())
+
+
+def _step(runtime: Runtime, job: Job, left_seconds: float) -> float:
+    """Do what is due of a job in this process; returns how long to pause before the next look."""
+    if job.state is JobState.RUNNING:
+        # Another process has it (or had it: then its lease tells).
+        return 0.0 if ledger.expire(runtime, job.id) else 0.25
+    if job.waits_for == WAITS_FOR_CHILDREN:
+        return _step_children(runtime, job)
+    with runtime.database.read() as tx:
+        ahead = job.run_at - tx.now()
+    if ahead > 0:
+        return _pause(job, ahead, left_seconds)
+    ledger.execute(runtime, job.id)
+    return 0.0
+
+
+def _step_children(runtime: Runtime, parent: Job) -> float:
+    with runtime.database.read() as tx:
+        child_id = jobs.next_child(tx, parent.id)
+        open_children = [] if child_id else [c for c in jobs.children(tx, parent.id) if not c.state.is_final]
+        now = tx.now()
+    if child_id is not None:
+        ledger.execute(runtime, child_id)
+        return 0.0
+    if not open_children:
+        ledger.finish_parent(runtime, parent.id)
+        return 0.0
+    for child in open_children:
+        if child.state is JobState.RUNNING:
+            return 0.0 if ledger.expire(runtime, child.id) else 0.25
+    first = min(open_children, key=lambda child: child.run_at)
+    return _pause(first, max(0.05, first.run_at - now), LONGEST_SLEEP_SECONDS)
+
+
+def _pause(job: Job, ahead_seconds: float, left_seconds: float) -> float:
+    if ahead_seconds > LONGEST_SLEEP_SECONDS:
+        raise JobNotFinished(
+            f"job {job.id} {describe(job)}, longer than this command waits; no worker is running to go on with it",
+            hint=f"marketjobs worker   (or later: marketjobs result {job.id[-8:]} --wait)",
+        )
+    return min(ahead_seconds, left_seconds, 1.0)
+
+
+def describe(job: Job) -> str:
+    """What an open job does now, in a few words."""
+    if job.state is JobState.WAITING:
+        if job.waits_for == WAITS_FOR_CHILDREN:
+            return f"waits for its parts ({job.progress:.0%} done)"
+        seconds = max(0.0, job.run_at - time.time())
+        return f"waits {seconds:.0f} s for {job.waits_for or 'its time'}"
+    if job.state is JobState.RUNNING:
+        return f"runs (attempt {job.attempt}{', ' + job.message if job.message else ''})"
+    return f"is {job.state}"
+
+
+def _row(runtime: Runtime, job_id: str) -> Job:
+    with runtime.database.read() as tx:
+        job = jobs.get(tx, job_id)
+    return ledger.required(job, job_id)

@@ -1,0 +1,265 @@
+"""Bars in bulk: one prepared statement for many rows, and only rows that differ are written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from marketjobs.domain.bars import Action, Bar, Rejected, StoredBar
+from marketjobs.domain.intervals import Interval
+from marketjobs.domain.ranges import Range, merge
+from marketjobs.storage.database import Transaction
+
+_UPSERT = """
+INSERT INTO price_bar (asset_id, interval, ts, open, high, low, close, adj_close, volume, provisional,
+                       provider_id, fetched_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
+    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+    adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
+    provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
+WHERE price_bar.open <> excluded.open OR price_bar.high <> excluded.high OR price_bar.low <> excluded.low
+   OR price_bar.close <> excluded.close OR price_bar.adj_close IS DISTINCT FROM excluded.adj_close
+   OR price_bar.volume IS DISTINCT FROM excluded.volume OR price_bar.provisional <> excluded.provisional
+"""
+# SQLite before 3.39 has no IS DISTINCT FROM; its IS NOT means the same and PostgreSQL has only the former.
+_UPSERT_SQLITE = _UPSERT.replace("IS DISTINCT FROM", "IS NOT")
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How an upsert went: rows that are new, that replaced a final bar, and the rest."""
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """What is stored of one asset and interval.  ``first`` and ``last`` are stamps, ``None`` when empty;
+    ``providers`` supplied the bars; ``gaps`` are stamps to be asked for again."""
+
+    first: int | None
+    last: int | None
+    rows: int
+    providers: tuple[str, ...]
+    coverage: tuple[Range, ...]
+    gaps: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadBar:
+    """A bar with who supplied it and when (epoch seconds)."""
+
+    bar: Bar
+    provider: str
+    fetched_at: int
+
+
+def provider_id(tx: Transaction, name: str) -> int:
+    row = tx.first("SELECT id FROM provider WHERE name = :name", {"name": name})
+    if row is None:
+        tx.run("INSERT INTO provider (name) VALUES (:name) ON CONFLICT (name) DO NOTHING", {"name": name})
+        row = tx.first("SELECT id FROM provider WHERE name = :name", {"name": name})
+    assert row is not None
+    return int(row["id"])
+
+
+def providers(tx: Transaction) -> list[str]:
+    """Names of all that ever supplied a row."""
+    return [row["name"] for row in tx.all("SELECT name FROM provider ORDER BY name")]
+
+
+def asset_id(tx: Transaction, symbol: str) -> int | None:
+    row = tx.first("SELECT id FROM asset WHERE symbol = :symbol", {"symbol": symbol})
+    return None if row is None else int(row["id"])
+
+
+def series(tx: Transaction, asset: int, interval: Interval, give_up_after: int) -> Series:
+    """What is stored; a gap that was rejected ``give_up_after`` times is no longer asked for."""
+    key = {"asset": asset, "interval": interval.code}
+    parts = tx.all(
+        "SELECT p.name, min(b.ts) AS first, max(b.ts) AS last, count(*) AS n FROM price_bar AS b"
+        " JOIN provider AS p ON p.id = b.provider_id"
+        " WHERE b.asset_id = :asset AND b.interval = :interval GROUP BY p.name ORDER BY p.name",
+        key,
+    )
+    covered = tx.all(
+        "SELECT start_ts, end_ts FROM bar_coverage WHERE asset_id = :asset AND interval = :interval ORDER BY start_ts",
+        key,
+    )
+    gaps = tx.all(
+        "SELECT ts FROM bar_gap WHERE asset_id = :asset AND interval = :interval AND times < :most ORDER BY ts",
+        key | {"most": give_up_after},
+    )
+    return Series(
+        first=min((part["first"] for part in parts), default=None),
+        last=max((part["last"] for part in parts), default=None),
+        rows=sum(part["n"] for part in parts),
+        providers=tuple(part["name"] for part in parts),
+        coverage=tuple(Range(r["start_ts"], r["end_ts"]) for r in covered),
+        gaps=tuple(r["ts"] for r in gaps),
+    )
+
+
+def overlap_start(tx: Transaction, asset: int, interval: Interval, before: int, count: int) -> int | None:
+    """The stamp of the ``count``-th stored bar before a stamp (or the first, if there are fewer)."""
+    rows = tx.all(
+        "SELECT ts FROM price_bar WHERE asset_id = :asset AND interval = :interval AND ts < :before"
+        " ORDER BY ts DESC LIMIT :count",
+        {"asset": asset, "interval": interval.code, "before": before, "count": count},
+    )
+    return rows[-1]["ts"] if rows else None
+
+
+def overlap_end(tx: Transaction, asset: int, interval: Interval, start: int, count: int) -> int | None:
+    """The stamp of the ``count``-th stored bar from a stamp on (or the last, if there are fewer)."""
+    rows = tx.all(
+        "SELECT ts FROM price_bar WHERE asset_id = :asset AND interval = :interval AND ts >= :start"
+        " ORDER BY ts LIMIT :count",
+        {"asset": asset, "interval": interval.code, "start": start, "count": count},
+    )
+    return rows[-1]["ts"] if rows else None
+
+
+def stored_bars(tx: Transaction, asset: int, interval: Interval, start: int, end: int) -> list[StoredBar]:
+    """Ascending by stamp, from ``start`` to ``end``, both included."""
+    rows = tx.all(
+        "SELECT ts, close, provisional FROM price_bar WHERE asset_id = :asset AND interval = :interval"
+        " AND ts BETWEEN :start AND :end ORDER BY ts",
+        {"asset": asset, "interval": interval.code, "start": start, "end": end},
+    )
+    return [StoredBar(row["ts"], row["close"], bool(row["provisional"])) for row in rows]
+
+
+def upsert(
+    tx: Transaction, asset: int, interval: Interval, bars: Sequence[Bar], provider: int, fetched_at: int
+) -> Stored:
+    """Write what is new or differs.  A provisional bar that becomes final counts as unchanged history."""
+    if not bars:
+        return Stored()
+    before = {bar.ts: bar for bar in stored_bars(tx, asset, interval, bars[0].ts, bars[-1].ts)}
+    code = interval.code
+    final_written = 0
+    known = [bar for bar in bars if bar.ts in before]
+    fresh = [bar for bar in bars if bar.ts not in before]
+    for group, counts in ((fresh, False), (known, True)):
+        final = [bar for bar in group if counts and not before[bar.ts].provisional]
+        rest = [bar for bar in group if not counts or before[bar.ts].provisional]
+        for part in (final, rest):
+            if part:
+                written = tx.run_many(_UPSERT_SQLITE, ((asset, code, *bar, provider, fetched_at) for bar in part))
+                final_written += written if part is final else 0
+    return Stored(new=len(fresh), changed=final_written, unchanged=len(known) - final_written)
+
+
+def drop_provisional(tx: Transaction, asset: int, interval: Interval, stamps: Sequence[int]) -> int:
+    """Delete provisional bars that the vendor no longer speaks of; a final bar is never deleted."""
+    return tx.run_many(
+        "DELETE FROM price_bar WHERE asset_id = ? AND interval = ? AND ts = ? AND provisional = 1",
+        [(asset, interval.code, stamp) for stamp in stamps],
+    )
+
+
+def add_coverage(tx: Transaction, asset: int, interval: Interval, known: Iterable[Range], added: Range) -> None:
+    """Remember that a range was asked for and answered."""
+    before = set(known)
+    after = set(merge([*before, added]))
+    key = (asset, interval.code)
+    tx.run_many(
+        "DELETE FROM bar_coverage WHERE asset_id = ? AND interval = ? AND start_ts = ?",
+        [(*key, gone.start) for gone in before - after],
+    )
+    tx.run_many(
+        "INSERT INTO bar_coverage (asset_id, interval, start_ts, end_ts) VALUES (?, ?, ?, ?)"
+        " ON CONFLICT (asset_id, interval, start_ts) DO UPDATE SET end_ts = excluded.end_ts",
+        [(*key, new.start, new.end) for new in after - before],
+    )
+
+
+def note_gaps(
+    tx: Transaction, asset: int, interval: Interval, bars: Sequence[Bar], rejected: Sequence[Rejected]
+) -> None:
+    """Remember rejected stamps, forget those that a good bar has filled."""
+    key = (asset, interval.code)
+    if tx.first("SELECT 1 FROM bar_gap WHERE asset_id = ? AND interval = ? LIMIT 1", key) is not None:
+        tx.run_many(
+            "DELETE FROM bar_gap WHERE asset_id = ? AND interval = ? AND ts = ?",
+            [(*key, bar.ts) for bar in bars],
+        )
+    filled = {bar.ts for bar in bars}
+    tx.run_many(
+        "INSERT INTO bar_gap (asset_id, interval, ts, rule, times) VALUES (?, ?, ?, ?, 1)"
+        " ON CONFLICT (asset_id, interval, ts) DO UPDATE SET rule = excluded.rule, times = bar_gap.times + 1",
+        [(*key, row.ts, row.rule) for row in {row.ts: row for row in rejected}.values() if row.ts not in filled],
+    )
+
+
+def actions(tx: Transaction, asset: int) -> dict[tuple[int, str], float]:
+    """Stored dividends and splits: (stamp, kind) -> value."""
+    rows = tx.all("SELECT ts, kind, value FROM corporate_action WHERE asset_id = :asset", {"asset": asset})
+    return {(row["ts"], row["kind"]): row["value"] for row in rows}
+
+
+def upsert_actions(tx: Transaction, asset: int, found: Iterable[Action], provider: int, fetched_at: int) -> int:
+    return tx.run_many(
+        "INSERT INTO corporate_action (asset_id, ts, kind, value, provider_id, fetched_at) VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (asset_id, ts, kind) DO UPDATE SET value = excluded.value, provider_id = excluded.provider_id,"
+        " fetched_at = excluded.fetched_at WHERE corporate_action.value <> excluded.value",
+        [(asset, action.ts, action.kind, action.value, provider, fetched_at) for action in found],
+    )
+
+
+def read(
+    tx: Transaction,
+    symbol: str,
+    interval: Interval,
+    start: int | None = None,
+    end: int | None = None,
+    last: int | None = None,
+) -> list[ReadBar]:
+    """Bars of a symbol, ascending; ``end`` is excluded; ``last`` keeps only the newest so many."""
+    sql = """
+        SELECT b.ts, b.open, b.high, b.low, b.close, b.adj_close, b.volume, b.provisional, p.name, b.fetched_at
+        FROM price_bar AS b JOIN provider AS p ON p.id = b.provider_id
+        WHERE b.asset_id = (SELECT id FROM asset WHERE symbol = :symbol) AND b.interval = :interval
+          AND b.ts >= :start AND b.ts < :end ORDER BY b.ts DESC LIMIT :last
+    """
+    params = {
+        "symbol": symbol,
+        "interval": interval.code,
+        "start": -(2**62) if start is None else start,
+        "end": 2**62 if end is None else end,
+        "last": 2**31 if last is None else last,
+    }
+    rows = [ReadBar(Bar._make((*row[:7], bool(row[7]))), row[8], row[9]) for row in tx.tuples(sql, params)]
+    rows.reverse()
+    return rows
+
+
+def summary(tx: Transaction) -> dict[str, int]:
+    """How many assets there are, active and in all."""
+    row = tx.first(
+        "SELECT (SELECT count(*) FROM asset WHERE status = 'active') AS active, (SELECT count(*) FROM asset) AS assets"
+    )
+    assert row is not None
+    return {"active": row["active"], "assets": row["assets"]}
+
+
+def latest(tx: Transaction) -> list[tuple[str, str, int, int]]:
+    """(symbol, interval, first stamp, last stamp) of each stored series: two seeks each."""
+    rows = tx.all(
+        """
+        SELECT a.symbol, c.interval,
+               (SELECT min(ts) FROM price_bar AS b WHERE b.asset_id = a.id AND b.interval = c.interval) AS first,
+               (SELECT max(ts) FROM price_bar AS b WHERE b.asset_id = a.id AND b.interval = c.interval) AS last
+        FROM asset AS a JOIN (SELECT DISTINCT asset_id, interval FROM bar_coverage) AS c ON c.asset_id = a.id
+        ORDER BY a.symbol, c.interval
+        """
+    )
+    return [
+        (r["symbol"], Interval.of_code(r["interval"]).value, r["first"], r["last"])
+        for r in rows
+        if r["first"] is not None
+    ]

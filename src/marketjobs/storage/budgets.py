@@ -1,0 +1,196 @@
+"""Calls that a provider's key may still make, shared by every process on the store.
+
+Calls are numbered.  Under a rate of N per W, call number u leaves no sooner than W plus a guard after call
+number u - N: an exact sliding window that one index seek per rate decides, and that tells when to come back.
+The store's clock decides; a caller only sleeps the delay it is told.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from marketjobs.domain.rates import Rate
+from marketjobs.storage.database import Transaction
+
+KEEP_SHARE = 64
+"""Old uses are trimmed once in so many grants, not at each."""
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A call that may leave ``delay_seconds`` from now, at ``at`` by the store's clock.
+
+    ``after_hold``: the key was held and no answer has come since.
+    """
+
+    key: str
+    grant_id: str
+    at: float
+    delay_seconds: float
+    after_hold: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """No call may leave within the horizon: come back ``delay_seconds`` from now, and why."""
+
+    delay_seconds: float
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What is known of a key.  ``left``: calls that each rate allows at this moment."""
+
+    granted: int
+    blocked_seconds: float
+    blocked_why: str | None
+    left: tuple[tuple[Rate, int], ...]
+
+
+def reserve(
+    tx: Transaction, key: str, rates: Sequence[Rate], *, horizon_seconds: float, lead_seconds: float = 0.0
+) -> Slot | Later:
+    """Grant the next call if its instant lies within the horizon, all rates and blocks considered at once."""
+    _ensure(tx, key)
+    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
+    assert row is not None
+    now: float = row["now"]
+    number: int = row["granted"] + 1
+    # A clock that was set back must not let calls leave before those that were granted already.
+    earliest, why = max(now + lead_seconds, row["last_ts"]), ""
+    if row["blocked_until"] > earliest:
+        earliest, why = row["blocked_until"], row["blocked_why"] or "held"
+    for rate in rates:
+        use = tx.first(
+            "SELECT ts FROM provider_budget_use WHERE key = :key AND number = :number",
+            {"key": key, "number": number - rate.calls},
+        )
+        if use is not None and use["ts"] + rate.seconds + rate.guard_seconds > earliest:
+            earliest, why = use["ts"] + rate.seconds + rate.guard_seconds, f"budget {rate}"
+    if earliest - now > horizon_seconds:
+        return Later(earliest - now, why)
+    grant_id = uuid.uuid4().hex
+    tx.run(
+        "INSERT INTO provider_budget_use (key, number, ts, grant_id) VALUES (:key, :number, :ts, :grant)",
+        {"key": key, "number": number, "ts": earliest, "grant": grant_id},
+    )
+    tx.run(
+        "UPDATE provider_budget SET granted = :number, last_ts = :ts WHERE key = :key",
+        {"key": key, "number": number, "ts": earliest},
+    )
+    if number % KEEP_SHARE == 0:
+        most = max((rate.calls for rate in rates), default=0)
+        tx.run(
+            "DELETE FROM provider_budget_use WHERE key = :key AND number <= :old",
+            {"key": key, "old": number - most - 1},
+        )
+    return Slot(key, grant_id, earliest, max(0.0, earliest - now), row["holds"] > 0)
+
+
+def restamp(tx: Transaction, slot: Slot, ahead_seconds: float) -> float | None:
+    """Move a slot whose caller is late to ``ahead_seconds`` from now; possible while no later call was granted.
+
+    Returns the delay until it, or ``None``: give it back and ask again.
+    """
+    moved = tx.first(
+        """
+        UPDATE provider_budget_use SET ts = {now} + :ahead
+        WHERE key = :key AND grant_id = :grant AND ts < {now} + :ahead
+          AND number = (SELECT granted FROM provider_budget WHERE key = :key)
+        RETURNING ts
+        """,
+        {"key": slot.key, "grant": slot.grant_id, "ahead": ahead_seconds},
+    )
+    if moved is None:
+        return None
+    tx.run("UPDATE provider_budget SET last_ts = :ts WHERE key = :key", {"key": slot.key, "ts": moved["ts"]})
+    return ahead_seconds
+
+
+def give_back(tx: Transaction, slot: Slot) -> None:
+    """Undo a grant that was not used: later grants move down by one number.
+
+    They keep their instants, which stay far enough apart: each only gains on the call before it.
+    """
+    row = tx.first(
+        "SELECT number FROM provider_budget_use WHERE key = :key AND grant_id = :grant",
+        {"key": slot.key, "grant": slot.grant_id},
+    )
+    if row is None:
+        return
+    key = {"key": slot.key, "number": row["number"]}
+    tx.run("DELETE FROM provider_budget_use WHERE key = :key AND number = :number", key)
+    later = tx.all("SELECT number FROM provider_budget_use WHERE key = :key AND number > :number ORDER BY number", key)
+    # One by one, upwards: a single statement would meet its own rows in the primary key.
+    tx.run_many(
+        "UPDATE provider_budget_use SET number = number - 1 WHERE key = :key AND number = :number",
+        [{"key": slot.key, "number": one["number"]} for one in later],
+    )
+    tx.run("UPDATE provider_budget SET granted = granted - 1 WHERE key = :key", {"key": slot.key})
+
+
+def hold(tx: Transaction, key: str, why: str, seconds: float | None, *, first: float, most: float) -> float:
+    """No call may leave before ``seconds`` from now; ``None``: ``first``, doubled for each hold in a row.
+
+    Several calls that were refused together count as one hold.  Returns the seconds.
+    """
+    _ensure(tx, key)
+    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
+    assert row is not None
+    already = row["blocked_until"] - row["now"]
+    holds = row["holds"] if already > 0 else row["holds"] + 1
+    chosen = seconds if seconds is not None else min(most, first * 2 ** min(holds - 1, 16))
+    if already >= chosen or (already > 0 and seconds is None):
+        return float(already)
+    tx.run(
+        "UPDATE provider_budget SET blocked_until = :until, blocked_why = :why, holds = :holds WHERE key = :key",
+        {"key": key, "until": row["now"] + chosen, "why": why, "holds": holds},
+    )
+    return chosen
+
+
+def passed(tx: Transaction, key: str) -> None:
+    """An answer came after a hold: the next one begins at the shortest step."""
+    tx.run(
+        "UPDATE provider_budget SET holds = 0 WHERE key = :key AND holds > 0 AND blocked_until < {now}",
+        {"key": key},
+    )
+
+
+def blocked(tx: Transaction, key: str) -> tuple[float, str] | None:
+    """Seconds until a key may be used again, and why; ``None``: it may."""
+    row = tx.first(
+        "SELECT blocked_until - {now} AS seconds, blocked_why FROM provider_budget WHERE key = :key",
+        {"key": key},
+    )
+    return None if row is None or row["seconds"] <= 0 else (row["seconds"], row["blocked_why"] or "held")
+
+
+def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
+    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
+    if row is None:
+        return Usage(0, 0.0, None, tuple((rate, rate.calls) for rate in rates))
+    left = []
+    for rate in rates:
+        used = tx.first(
+            "SELECT count(*) AS n FROM provider_budget_use WHERE key = :key AND number > :number AND ts > :since",
+            {
+                "key": key,
+                "number": row["granted"] - rate.calls,
+                "since": row["now"] - rate.seconds - rate.guard_seconds,
+            },
+        )
+        left.append((rate, rate.calls - (used["n"] if used else 0)))
+    seconds = max(0.0, row["blocked_until"] - row["now"])
+    return Usage(row["granted"], seconds, row["blocked_why"] if seconds else None, tuple(left))
+
+
+def _ensure(tx: Transaction, key: str) -> None:
+    tx.run(
+        "INSERT INTO provider_budget (key, granted, last_ts, blocked_until, holds) VALUES (:key, 0, 0, 0, 0)"
+        " ON CONFLICT (key) DO NOTHING",
+        {"key": key},
+    )

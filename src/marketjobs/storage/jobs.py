@@ -1,0 +1,484 @@
+"""The ledger's statements: each is one step of a job's life, safe against any other process doing the same.
+
+A step that may be refused says so in what it returns; deciding what a refusal means is the service's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+
+from marketjobs.domain.jobs import FINAL_STATES, Job, JobRequest, JobState, JsonDict
+from marketjobs.storage.database import Row, Transaction
+
+_OPEN = "state IN ('queued', 'waiting', 'running')"
+_FINAL = "(" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")"
+_DUE = "state IN ('queued', 'waiting') AND run_at <= {now} AND (waits_for IS NULL OR waits_for <> 'children')"
+
+_INSERT = """
+INSERT INTO job (id, task, queue, state, arguments, join_key, parent_id, priority, attempt, max_attempts, token,
+                 submitted_at, run_at, cancel_requested, progress, waits_for)
+VALUES (:id, :task, :queue, :state, :arguments, :join_key, :parent_id, :priority, 0, :max_attempts, 0,
+        {now}, {now} + :delay, 0, 0, :waits_for)
+"""
+
+
+def insert(tx: Transaction, request: JobRequest) -> str:
+    """Add a row, or find the open job that an equal request made: the id of the job that now stands for it."""
+    added = tx.run(_INSERT + f" ON CONFLICT (join_key) WHERE {_OPEN} DO NOTHING", _values(request))
+    if added:
+        return request.id
+    row = tx.first(f"SELECT id FROM job WHERE join_key = :key AND {_OPEN}", {"key": request.join_key})
+    assert row is not None, "the conflict that kept a row out is visible inside the same transaction"
+    return str(row["id"])
+
+
+def insert_many(tx: Transaction, requests: Iterable[JobRequest]) -> None:
+    """Children: many rows in one statement, none of them joins."""
+    tx.run_many(_INSERT, [_values(request) for request in requests])
+
+
+def _values(request: JobRequest) -> dict[str, Any]:
+    ahead = request.delay_seconds > 0 or request.waits_for is not None
+    return {
+        "id": request.id,
+        "task": request.task,
+        "queue": request.queue,
+        "state": JobState.WAITING if ahead else JobState.QUEUED,
+        "arguments": orjson.dumps(request.arguments).decode(),
+        "join_key": request.join_key,
+        "parent_id": request.parent_id,
+        "priority": request.priority,
+        "max_attempts": request.max_attempts,
+        "delay": request.delay_seconds,
+        "waits_for": request.waits_for,
+    }
+
+
+def get(tx: Transaction, job_id: str) -> Job | None:
+    row = tx.first("SELECT * FROM job WHERE id = :id", {"id": job_id})
+    return None if row is None else _job(row)
+
+
+def find(tx: Transaction, text: str) -> list[Job]:
+    """Jobs whose id is, begins or ends with ``text`` (at most ten)."""
+    exact = get(tx, text)
+    if exact is not None:
+        return [exact]
+    # A range serves the beginning by the key's order; the ending needs a look at each id.
+    rows = tx.all(
+        "SELECT * FROM job WHERE (id >= :text AND id < :after) OR substr(id, -:length) = :text LIMIT 10",
+        {"text": text, "after": text + "~", "length": len(text)},
+    )
+    return [_job(row) for row in rows]
+
+
+def listed(
+    tx: Transaction,
+    *,
+    states: Sequence[JobState] = (),
+    task: str | None = None,
+    parent_id: str | None = None,
+    top_level: bool = False,
+    limit: int = 50,
+) -> list[Job]:
+    """Newest first, by submission."""
+    where, params = ["1 = 1"], {"limit": limit}
+    if states:
+        where.append("state IN (" + ", ".join(f"'{JobState(state)}'" for state in states) + ")")
+    if task:
+        where.append("task = :task")
+        params["task"] = task  # type: ignore[assignment]
+    if parent_id is not None:
+        where.append("parent_id = :parent_id")
+        params["parent_id"] = parent_id  # type: ignore[assignment]
+    if top_level:
+        where.append("parent_id IS NULL")
+    sql = f"SELECT * FROM job WHERE {' AND '.join(where)} ORDER BY submitted_at DESC, id DESC LIMIT :limit"
+    return [_job(row) for row in tx.all(sql, params)]
+
+
+def counts(tx: Transaction, within_seconds: float) -> dict[tuple[str, str], int]:
+    """How many jobs by queue and state: all that are open, and those that ended within the last while."""
+    rows = tx.all(
+        f"""
+        SELECT queue, state, count(*) AS n FROM job WHERE {_OPEN} GROUP BY queue, state
+        UNION ALL
+        SELECT queue, state, count(*) AS n FROM job WHERE finished_at > {{now}} - :within GROUP BY queue, state
+        """,
+        {"within": within_seconds},
+    )
+    return {(row["queue"], row["state"]): row["n"] for row in rows}
+
+
+def claim(tx: Transaction, job_id: str, owner: str, lease_seconds: float) -> Job | None:
+    """Take a due job: the row as it is now, with the token that may write it; ``None``: it is not to be had."""
+    row = tx.first(
+        f"""
+        UPDATE job SET state = 'running', attempt = attempt + 1, token = token + 1, owner = :owner,
+               lease_until = {{now}} + :lease, claimed_at = {{now}}, started_at = coalesce(started_at, {{now}}),
+               waits_for = NULL, message = NULL, error_cause = NULL, error_message = NULL
+        WHERE id = :id AND cancel_requested = 0 AND attempt < max_attempts AND {_DUE}
+        RETURNING *
+        """,
+        {"id": job_id, "owner": owner, "lease": lease_seconds},
+    )
+    return None if row is None else _job(row)
+
+
+def next_child(tx: Transaction, parent_id: str) -> str | None:
+    """A due child of a job, for a process that works through them itself."""
+    row = tx.first(
+        f"SELECT id FROM job WHERE parent_id = :parent AND attempt < max_attempts AND {_DUE} ORDER BY id LIMIT 1",
+        {"parent": parent_id},
+    )
+    return None if row is None else str(row["id"])
+
+
+def beat(tx: Transaction, job: Job, lease_seconds: float, progress: float, message: str | None) -> Job | None:
+    """Extend the lease and write the progress; ``None``: the row belongs to another attempt by now."""
+    row = tx.first(
+        """
+        UPDATE job SET lease_until = {now} + :lease, progress = :progress, message = :message
+        WHERE id = :id AND token = :token AND state = 'running' RETURNING *
+        """,
+        {"id": job.id, "token": job.token, "lease": lease_seconds, "progress": progress, "message": message},
+    )
+    return None if row is None else _job(row)
+
+
+def still_holds(tx: Transaction, job: Job) -> bool:
+    """Inside a transaction that stores data: may this attempt still write?  Locks the row until the commit."""
+    return bool(
+        tx.run(
+            "UPDATE job SET token = token WHERE id = :id AND token = :token AND state = 'running'",
+            {"id": job.id, "token": job.token},
+        )
+    )
+
+
+def record_outcomes(tx: Transaction, job: Job, outcomes: Sequence[JsonDict], progress: float) -> bool:
+    """Keep what is settled, in the transaction that stored it; ``False``: fenced off, roll back."""
+    return bool(
+        tx.run(
+            """
+            UPDATE job SET outcomes = :outcomes, progress = :progress
+            WHERE id = :id AND token = :token AND state = 'running'
+            """,
+            {
+                "id": job.id,
+                "token": job.token,
+                "outcomes": orjson.dumps(list(outcomes)).decode(),
+                "progress": progress,
+            },
+        )
+    )
+
+
+def finish(
+    tx: Transaction,
+    job: Job,
+    state: JobState,
+    result: JsonDict | None,
+    cause: str | None = None,
+    message: str | None = None,
+) -> bool:
+    """Write outcome and final state; ``False``: the token is stale and nothing was written."""
+    return bool(
+        tx.run(
+            """
+            UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
+                   message = NULL, waits_for = NULL, finished_at = {now}, lease_until = NULL, outcomes = NULL,
+                   progress = CASE WHEN :state IN ('succeeded', 'partial') THEN 1 ELSE progress END
+            WHERE id = :id AND token = :token AND state = 'running'
+            """,
+            {
+                "id": job.id,
+                "token": job.token,
+                "state": state,
+                "result": None if result is None else orjson.dumps(result).decode(),
+                "cause": cause,
+                "message": message,
+            },
+        )
+    )
+
+
+def wait(
+    tx: Transaction,
+    job: Job,
+    delay_seconds: float,
+    why: str,
+    *,
+    cause: str | None,
+    message: str | None,
+    give_back_attempt: bool,
+) -> bool:
+    """Put a running job aside until its time; ``False``: the token is stale.
+
+    ``give_back_attempt``: a wait that somebody else ordered (a budget, Retry-After) uses up no attempt.
+    """
+    return bool(
+        tx.run(
+            """
+            UPDATE job SET state = 'waiting', run_at = {now} + :delay, waits_for = :why, lease_until = NULL,
+                   owner = NULL, published_at = NULL, error_cause = :cause, error_message = :message, message = NULL,
+                   attempt = attempt - :refund
+            WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
+            """,
+            {
+                "id": job.id,
+                "token": job.token,
+                "delay": delay_seconds,
+                "why": why,
+                "cause": cause,
+                "message": message,
+                "refund": 1 if give_back_attempt else 0,
+            },
+        )
+    )
+
+
+def hand_back(tx: Transaction, job: Job) -> bool:
+    """Give a running job back untouched (its process is asked to stop): due at once, no attempt used up."""
+    return bool(
+        tx.run(
+            """
+            UPDATE job SET state = 'queued', run_at = {now}, lease_until = NULL, owner = NULL, published_at = NULL,
+                   attempt = attempt - 1
+            WHERE id = :id AND token = :token AND state = 'running'
+            """,
+            {"id": job.id, "token": job.token},
+        )
+    )
+
+
+def release_owner(
+    tx: Transaction, job_id: str, owner_prefix: str, cause: str, message: str, delay: float
+) -> str | None:
+    """End the attempt of a process that is known to be gone: the job's new state, ``None`` if it was not its."""
+    row = tx.first(
+        f"UPDATE job SET {_ENDED_ATTEMPT} WHERE id = :id AND owner LIKE :owner AND state = 'running' RETURNING state",
+        {"id": job_id, "owner": f"{owner_prefix}%", "cause": cause, "message": message, "delay": delay},
+    )
+    return None if row is None else str(row["state"])
+
+
+# An attempt ended without its own word: cancelled if that was asked for, dead if it was the last, else due again.
+_ENDED_ATTEMPT = """
+    state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN attempt >= max_attempts THEN 'dead' ELSE 'queued' END,
+    finished_at = CASE WHEN cancel_requested = 1 OR attempt >= max_attempts THEN {now} END,
+    run_at = {now} + :delay, lease_until = NULL, owner = NULL, published_at = NULL, token = token + 1,
+    error_cause = :cause, error_message = :message, message = NULL
+"""
+
+
+def refuse(tx: Transaction, request: JobRequest, cause: str, message: str) -> bool:
+    """Write down a request that can't be right, so that whoever sent it finds out why; ``False``: id is taken."""
+    values = _values(request) | {"cause": cause, "message": message}
+    return bool(
+        tx.run(
+            """
+            INSERT INTO job (id, task, queue, state, arguments, priority, attempt, max_attempts, token, submitted_at,
+                             run_at, finished_at, cancel_requested, progress, error_cause, error_message)
+            VALUES (:id, :task, :queue, 'dead', :arguments, :priority, 0, :max_attempts, 0, {now},
+                    {now}, {now}, 0, 0, :cause, :message)
+            ON CONFLICT (id) DO NOTHING
+            """,
+            {name: values[name] for name in _REFUSED},
+        )
+    )
+
+
+_REFUSED = ("id", "task", "queue", "arguments", "priority", "max_attempts", "cause", "message")
+
+
+def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, message: str) -> None:
+    """A worker met a job that it has no code for: another may have it later; an attempt is used up."""
+    tx.run(
+        """
+        UPDATE job SET attempt = attempt + 1, published_at = NULL, error_cause = :cause, error_message = :message,
+               state = CASE WHEN attempt + 1 >= max_attempts THEN 'dead' ELSE 'waiting' END,
+               finished_at = CASE WHEN attempt + 1 >= max_attempts THEN {now} END,
+               run_at = {now} + :delay, waits_for = 'a worker that has its code'
+        WHERE id = :id AND state IN ('queued', 'waiting') AND run_at <= {now}
+        """,
+        {"id": job_id, "delay": delay_seconds, "cause": cause, "message": message},
+    )
+
+
+def running_expired(tx: Transaction, job_id: str | None = None) -> list[Job]:
+    """Running jobs whose lease is over (all, or one by id)."""
+    only = "AND id = :id" if job_id else ""
+    sql = f"SELECT * FROM job WHERE state = 'running' AND lease_until < {{now}} {only} LIMIT 500"
+    return [_job(row) for row in tx.all(sql, {"id": job_id} if job_id else {})]
+
+
+def expire(tx: Transaction, job: Job, cause: str, message: str) -> str | None:
+    """End the attempt of a job whose lease is over, if it still is: the new state."""
+    row = tx.first(
+        f"""
+        UPDATE job SET {_ENDED_ATTEMPT}
+        WHERE id = :id AND token = :token AND state = 'running' AND lease_until < {{now}} RETURNING state
+        """,
+        {"id": job.id, "token": job.token, "cause": cause, "message": message, "delay": 0},
+    )
+    return None if row is None else str(row["state"])
+
+
+def cancel(tx: Transaction, job_id: str) -> str | None:
+    """Ask for a job's end: its state afterwards (``running``: it will stop within seconds); ``None``: no such job."""
+    tx.run(
+        """
+        UPDATE job SET state = 'cancelled', cancel_requested = 1, finished_at = {now}, waits_for = NULL,
+               message = NULL, token = token + 1
+        WHERE (id = :id OR parent_id = :id) AND state IN ('queued', 'waiting')
+        """,
+        {"id": job_id},
+    )
+    tx.run(
+        "UPDATE job SET cancel_requested = 1 WHERE (id = :id OR parent_id = :id) AND state = 'running'",
+        {"id": job_id},
+    )
+    row = tx.first("SELECT state FROM job WHERE id = :id", {"id": job_id})
+    return None if row is None else str(row["state"])
+
+
+def mark_published(tx: Transaction, job_ids: Sequence[str]) -> None:
+    tx.run_many("UPDATE job SET published_at = {now} WHERE id = :id", [{"id": job_id} for job_id in job_ids])
+
+
+def due_unpublished(tx: Transaction, limit: int) -> list[Job]:
+    """Due jobs that no message speaks of, by priority.  The submitter publishes within its first second."""
+    rows = tx.all(
+        f"""
+        SELECT * FROM job WHERE {_DUE} AND published_at IS NULL AND submitted_at < {{now}} - 1
+        ORDER BY priority DESC, run_at LIMIT :limit
+        """,
+        {"limit": limit},
+    )
+    return [_job(row) for row in rows]
+
+
+def due_published_before(tx: Transaction, seconds: float, limit: int) -> list[Job]:
+    """Due jobs whose message was sent a while ago and brought no claim."""
+    rows = tx.all(
+        f"SELECT * FROM job WHERE {_DUE} AND published_at < {{now}} - :seconds ORDER BY run_at LIMIT :limit",
+        {"seconds": seconds, "limit": limit},
+    )
+    return [_job(row) for row in rows]
+
+
+def parents_to_finish(tx: Transaction, limit: int = 50) -> list[Job]:
+    """Parents that wait for children of which none is open any more."""
+    rows = tx.all(
+        f"""
+        SELECT * FROM job AS parent
+        WHERE state = 'waiting' AND waits_for = 'children'
+          AND NOT EXISTS (SELECT 1 FROM job AS child WHERE child.parent_id = parent.id AND child.{_OPEN})
+        LIMIT :limit
+        """,
+        {"limit": limit},
+    )
+    return [_job(row) for row in rows]
+
+
+def open_children(tx: Transaction, parent_id: str) -> int:
+    row = tx.first(f"SELECT count(*) AS n FROM job WHERE parent_id = :id AND {_OPEN}", {"id": parent_id})
+    return 0 if row is None else int(row["n"])
+
+
+def children(tx: Transaction, parent_id: str) -> list[Job]:
+    """In the order of their submission within the parent."""
+    return [_job(row) for row in tx.all("SELECT * FROM job WHERE parent_id = :id ORDER BY id", {"id": parent_id})]
+
+
+def finish_parent(
+    tx: Transaction, parent: Job, state: JobState, result: JsonDict, cause: str | None, message: str | None
+) -> bool:
+    return bool(
+        tx.run(
+            """
+            UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
+                   waits_for = NULL, finished_at = {now}, progress = 1
+            WHERE id = :id AND state = 'waiting' AND waits_for = 'children'
+            """,
+            {
+                "id": parent.id,
+                "state": state,
+                "result": orjson.dumps(result).decode(),
+                "cause": cause,
+                "message": message,
+            },
+        )
+    )
+
+
+def refresh_parent(tx: Transaction, parent_id: str) -> None:
+    """Carry the children's progress, and when the first began, to their parent."""
+    tx.run(
+        """
+        UPDATE job SET
+          progress = (SELECT avg(CASE WHEN child.finished_at IS NOT NULL THEN 1 ELSE child.progress END)
+                      FROM job AS child WHERE child.parent_id = job.id),
+          started_at = coalesce(started_at, (SELECT min(child.started_at)
+                                             FROM job AS child WHERE child.parent_id = job.id))
+        WHERE id = :id AND state = 'waiting'
+        """,
+        {"id": parent_id},
+    )
+
+
+def delete(tx: Transaction, job_id: str) -> bool:
+    """Forget a finished job; an open one stays."""
+    return bool(tx.run(f"DELETE FROM job WHERE id = :id AND state IN {_FINAL}", {"id": job_id}))
+
+
+def take_lease(tx: Transaction, name: str, owner: str, seconds: float) -> bool:
+    """Be the one who acts, for a while: ``True`` for whoever holds the lease now."""
+    return bool(
+        tx.run(
+            """
+            INSERT INTO lease (name, owner, until) VALUES (:name, :owner, {now} + :seconds)
+            ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
+            WHERE lease.owner = excluded.owner OR lease.until < {now}
+            """,
+            {"name": name, "owner": owner, "seconds": seconds},
+        )
+    )
+
+
+def drop_lease(tx: Transaction, name: str, owner: str) -> None:
+    tx.run("DELETE FROM lease WHERE name = :name AND owner = :owner", {"name": name, "owner": owner})
+
+
+def _job(row: Row) -> Job:
+    return Job(
+        id=row["id"],
+        task=row["task"],
+        queue=row["queue"],
+        state=JobState(row["state"]),
+        arguments=orjson.loads(row["arguments"]),
+        attempt=row["attempt"],
+        max_attempts=row["max_attempts"],
+        token=row["token"],
+        submitted_at=row["submitted_at"],
+        run_at=row["run_at"],
+        started_at=row["started_at"],
+        finished_at=row["finished_at"],
+        lease_until=row["lease_until"],
+        owner=row["owner"],
+        parent_id=row["parent_id"],
+        priority=row["priority"],
+        cancel_requested=bool(row["cancel_requested"]),
+        progress=row["progress"],
+        message=row["message"],
+        waits_for=row["waits_for"],
+        published_at=row["published_at"],
+        outcomes=orjson.loads(row["outcomes"]) if row["outcomes"] else (),
+        result=orjson.loads(row["result"]) if row["result"] else None,
+        error_cause=row["error_cause"],
+        error_message=row["error_message"],
+    )

@@ -1,0 +1,1 @@
+"""alembic's environment and the migrations, oldest first in versions/."""

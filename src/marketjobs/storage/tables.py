@@ -1,0 +1,207 @@
+"""The schema, declared once.  Migrations build it; a test compares the two.
+
+Instants are epoch seconds (double) by the database's clock; stamps of bars are whole epoch seconds.  What
+must be small is an integer: asset id, interval code, provider id.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, SmallInteger, Text, text
+from sqlmodel import Field, SQLModel
+
+OPEN = "state IN ('queued', 'waiting', 'running')"
+
+
+class Asset(SQLModel, table=True):
+    """What a symbol stands for.  ``status``: active assets are kept fresh, inactive ones only kept."""
+
+    __tablename__ = "asset"
+
+    id: int | None = Field(default=None, primary_key=True)
+    symbol: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    name: str | None = Field(default=None, sa_column=Column(Text))
+    asset_class: str = Field(default="unknown", sa_column=Column(Text, nullable=False))
+    currency: str | None = Field(default=None, sa_column=Column(Text))
+    exchange: str | None = Field(default=None, sa_column=Column(Text))
+    timezone: str | None = Field(default=None, sa_column=Column(Text))
+    status: str = Field(default="active", sa_column=Column(Text, nullable=False))
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class AssetAlias(SQLModel, table=True):
+    """One vendor's symbol for an asset, while it was valid (stamps; ``None``: open)."""
+
+    __tablename__ = "asset_alias"
+    __table_args__ = (Index("ix_asset_alias_lookup", "provider", "symbol"),)
+
+    id: int | None = Field(default=None, primary_key=True)
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id", ondelete="CASCADE"), nullable=False))
+    provider: str = Field(sa_column=Column(Text, nullable=False))
+    symbol: str = Field(sa_column=Column(Text, nullable=False))
+    currency: str | None = Field(default=None, sa_column=Column(Text))
+    valid_from: int | None = Field(default=None, sa_column=Column(BigInteger))
+    valid_to: int | None = Field(default=None, sa_column=Column(BigInteger))
+
+
+class ProviderName(SQLModel, table=True):
+    """A small number for each provider that ever supplied a row."""
+
+    __tablename__ = "provider"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+
+
+class PriceBar(SQLModel, table=True):
+    """One row per asset, interval and stamp: split-adjusted prices with ``adj_close`` beside them."""
+
+    __tablename__ = "price_bar"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    interval: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    ts: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    open: float = Field(sa_column=Column(Float(53), nullable=False))
+    high: float = Field(sa_column=Column(Float(53), nullable=False))
+    low: float = Field(sa_column=Column(Float(53), nullable=False))
+    close: float = Field(sa_column=Column(Float(53), nullable=False))
+    adj_close: float | None = Field(sa_column=Column(Float(53)))
+    volume: float | None = Field(sa_column=Column(Float(53)))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    provisional: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    fetched_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class BarCoverage(SQLModel, table=True):
+    """Days that were asked for and answered, as ranges from ``start_ts`` to before ``end_ts``."""
+
+    __tablename__ = "bar_coverage"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    interval: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    start_ts: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    end_ts: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class BarGap(SQLModel, table=True):
+    """A stamp whose row was rejected, the rule it broke, and how often it has been so."""
+
+    __tablename__ = "bar_gap"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    interval: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
+    ts: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    rule: str = Field(sa_column=Column(Text, nullable=False))
+    times: int = Field(sa_column=Column(SmallInteger, nullable=False))
+
+
+class CorporateAction(SQLModel, table=True):
+    """A dividend (amount a share) or a split (new shares for one old), on its session's stamp."""
+
+    __tablename__ = "corporate_action"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    ts: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    kind: str = Field(sa_column=Column(Text, primary_key=True))
+    value: float = Field(sa_column=Column(Float(53), nullable=False))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    fetched_at: int = Field(sa_column=Column(BigInteger, nullable=False))
+
+
+class JobRow(SQLModel, table=True):
+    """The ledger.  `domain.jobs.Job` says what each column means."""
+
+    __tablename__ = "job"
+    __table_args__ = (
+        Index("ix_job_due", "state", "run_at"),
+        Index("ix_job_submitted", "submitted_at"),
+        Index("ix_job_finished", "finished_at"),
+        Index("ix_job_parent", "parent_id", "state"),
+        Index("ux_job_join", "join_key", unique=True, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+    )
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    task: str = Field(sa_column=Column(Text, nullable=False))
+    queue: str = Field(sa_column=Column(Text, nullable=False))
+    state: str = Field(sa_column=Column(Text, nullable=False))
+    arguments: str = Field(sa_column=Column(Text, nullable=False))
+    join_key: str | None = Field(default=None, sa_column=Column(Text))
+    parent_id: str | None = Field(default=None, sa_column=Column(Text))
+    priority: int = Field(default=5, sa_column=Column(SmallInteger, nullable=False))
+    attempt: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    max_attempts: int = Field(default=3, sa_column=Column(SmallInteger, nullable=False))
+    token: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    submitted_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    run_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    started_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    finished_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    lease_until: float | None = Field(default=None, sa_column=Column(Float(53)))
+    claimed_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    published_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    owner: str | None = Field(default=None, sa_column=Column(Text))
+    cancel_requested: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+    progress: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))
+    message: str | None = Field(default=None, sa_column=Column(Text))
+    waits_for: str | None = Field(default=None, sa_column=Column(Text))
+    outcomes: str | None = Field(default=None, sa_column=Column(Text))
+    result: str | None = Field(default=None, sa_column=Column(Text))
+    error_cause: str | None = Field(default=None, sa_column=Column(Text))
+    error_message: str | None = Field(default=None, sa_column=Column(Text))
+
+
+class WorkerRow(SQLModel, table=True):
+    """A worker or scheduler.  ``heartbeat_at``: it lives; ``answered_at``: it answered through the broker."""
+
+    __tablename__ = "worker"
+
+    id: str = Field(sa_column=Column(Text, primary_key=True))
+    kind: str = Field(sa_column=Column(Text, nullable=False))
+    host: str = Field(sa_column=Column(Text, nullable=False))
+    pid: int = Field(sa_column=Column(BigInteger, nullable=False))
+    version: str = Field(sa_column=Column(Text, nullable=False))
+    broker: str = Field(sa_column=Column(Text, nullable=False))
+    queues: str = Field(sa_column=Column(Text, nullable=False))
+    pool: str = Field(sa_column=Column(Text, nullable=False))
+    concurrency: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    started_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    answered_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    stopped_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+
+
+class Lease(SQLModel, table=True):
+    """Who alone may do something (the reaper), until when."""
+
+    __tablename__ = "lease"
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    owner: str = Field(sa_column=Column(Text, nullable=False))
+    until: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class ProviderBudget(SQLModel, table=True):
+    """A provider's key: how many calls were ever granted, and until when none may leave."""
+
+    __tablename__ = "provider_budget"
+
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    granted: int = Field(default=0, sa_column=Column(BigInteger, nullable=False))
+    last_ts: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))
+    blocked_until: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))
+    blocked_why: str | None = Field(default=None, sa_column=Column(Text))
+    holds: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
+
+
+class ProviderBudgetUse(SQLModel, table=True):
+    """One granted call: its number and the instant that it may leave."""
+
+    __tablename__ = "provider_budget_use"
+    __table_args__ = (Index("ix_provider_budget_use_grant", "grant_id"), {"sqlite_with_rowid": False})
+
+    key: str = Field(sa_column=Column(Text, primary_key=True))
+    number: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
+    ts: float = Field(sa_column=Column(Float(53), nullable=False))
+    grant_id: str = Field(sa_column=Column(Text, nullable=False))

@@ -1,0 +1,72 @@
+"""The embedded queue: kombu's filesystem transport with what a crash or a stale reader needs.
+
+A message appears whole or not at all, one that can't be read is put aside instead of ending the worker, and
+control messages to workers that are gone do not pile up.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from pathlib import Path
+from queue import Empty
+from typing import Any
+
+from kombu.transport import filesystem
+from kombu.utils.encoding import bytes_to_str, str_to_bytes
+from kombu.utils.json import dumps, loads
+
+CONTROL_SUFFIX = "pidbox"
+CONTROL_SECONDS = 60.0
+MOST_CONTROL_MESSAGES = 50
+
+
+class Channel(filesystem.Channel):
+    """Messages are files ``<milliseconds>_<unique>.<queue>.msg`` in one folder."""
+
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:
+        if CONTROL_SUFFIX in queue and not self._room_for_control(queue):
+            return
+        folder = Path(self.data_folder_out)
+        name = f"{time.time_ns() // 1_000_000:013d}_{uuid.uuid4().hex}.{queue}.msg"
+        hidden = folder / f".{name}.part"
+        hidden.write_bytes(str_to_bytes(dumps(payload)))
+        hidden.rename(folder / name)
+
+    def _get(self, queue: str) -> Any:
+        for name in self._names(queue):
+            taken = Path(self.processed_folder) / f"{os.getpid()}.{name}"
+            try:
+                (Path(self.data_folder_in) / name).rename(taken)
+            except FileNotFoundError:
+                continue  # another worker was faster
+            try:
+                message = loads(bytes_to_str(taken.read_bytes()))
+            except ValueError:
+                taken.rename(taken.with_suffix(".unreadable"))
+                continue
+            taken.unlink()
+            return message
+        raise Empty
+
+    def _names(self, queue: str) -> list[str]:
+        ending = f".{queue}.msg"
+        found = (name for name in os.listdir(self.data_folder_in) if not name.startswith("."))  # noqa: PTH208
+        return sorted(name for name in found if name.partition(".")[2] == ending[1:])
+
+    def _size(self, queue: str) -> int:
+        return len(self._names(queue))
+
+    def _room_for_control(self, queue: str) -> bool:
+        """A worker that lives reads its control messages at once; what lies longer has no reader any more."""
+        names = self._names(queue)
+        old = (time.time() - CONTROL_SECONDS) * 1000
+        for name in names:
+            if int(name.partition("_")[0]) < old:
+                (Path(self.data_folder_in) / name).unlink(missing_ok=True)
+        return len(names) < MOST_CONTROL_MESSAGES
+
+
+class Transport(filesystem.Transport):
+    Channel = Channel

@@ -1,0 +1,173 @@
+"""The task base class: handing in writes a row, running claims it, and only the claim's token may finish it."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from celery import Task
+from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
+
+from marketjobs.domain.jobs import Job, JobState, JsonDict
+from marketjobs.errors import InvalidInput, JobFailed, TimeLimit
+from marketjobs.services import jobs
+from marketjobs.services.jobs import Delayed, JobContext, current_context
+from marketjobs.tasks.runtime import runtime
+
+HEADER = "marketjobs_row"
+"""On every message of ours: its row was there when it was sent.  One whose row is gone does nothing."""
+REFUSED = ("link", "link_error", "chain", "chord", "expires", "shadow")
+
+
+class JobTask(Task):
+    """A Celery task that is a kind of job.  ``delay`` and ``apply_async`` return once the row is committed."""
+
+    abstract = True
+    Request = "marketjobs.tasks.request:JobRequest"
+    Strategy = "marketjobs.tasks.request:job_strategy"
+
+    def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
+        """Hand in a job.  ``countdown`` and ``eta`` become the row's ``run_at``.
+
+        Raises:
+            InvalidInput: the arguments, or an option that could not be kept through a crash.
+            StorageError: the job was not accepted.
+        """
+        for name in REFUSED:
+            if options.get(name):
+                raise InvalidInput(
+                    f"{name} is not durable and therefore refused: use a job with children, or hand in the next job"
+                )
+        arguments = self.bind_arguments(args, kwargs)
+        if self.app.conf.task_always_eager:
+            return self.apply(args, kwargs, task_id=task_id)
+        from marketjobs.tasks.publish import publisher
+
+        job = jobs.submit(
+            runtime(),
+            self.name,
+            arguments,
+            publish=publisher(runtime().settings),
+            job_id=task_id,
+            queue=_queue_name(options.get("queue") or self.queue),
+            priority=options["priority"] if options.get("priority") is not None else 5,
+            delay_seconds=_delay(options.get("countdown"), options.get("eta")),
+        )
+        return self.AsyncResult(job.id)
+
+    def bind_arguments(self, args: Any, kwargs: Any) -> JsonDict:
+        """Positional and named arguments by name, as the row keeps them."""
+        try:
+            bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
+        except TypeError as exc:
+            raise InvalidInput(f"{self.name}: {exc}") from exc
+        return dict(bound.arguments)
+
+    def retry(
+        self,
+        args: Any = None,
+        kwargs: Any = None,
+        exc: BaseException | None = None,
+        throw: bool = True,
+        eta: datetime | None = None,
+        countdown: float | None = None,
+        max_retries: int | None = None,
+        **options: Any,
+    ) -> Any:
+        """Be tried again, by the row's ``run_at``; attempts are the row's."""
+        if args or kwargs or options:
+            raise InvalidInput("retry keeps the row's arguments: hand in another job for others")
+        delay = None if countdown is None and eta is None else _delay(countdown, eta)
+        if throw:
+            raise Delayed(delay, exc)
+        return Delayed(delay, exc)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        request = self.request
+        running = current_context.get()
+        if request.called_directly or (running and running.job and running.job.id == request.id):
+            return self.run(*args, **kwargs)
+        if not self._adopt(args, kwargs):
+            raise Ignore(f"job {request.id}: its row is gone, or it can't be right")
+        job = jobs.execute(runtime(), request.id, self._body)
+        if job is None:
+            raise Ignore(f"job {request.id} is not to be had: done, not due, or another has it")
+        return self._outcome(job)
+
+    def _adopt(self, args: Any, kwargs: Any) -> bool:
+        """Make sure that a message has a row: another program's message is a submit."""
+        request = self.request
+        if jobs.row(runtime(), request.id) is not None:
+            return True
+        if getattr(request, HEADER, None):
+            return False
+        arguments: JsonDict = {"args": list(args), "kwargs": kwargs}
+        try:
+            arguments = self.bind_arguments(args, kwargs)
+            jobs.submit(runtime(), self.name, arguments, job_id=request.id, queue=_queue_name(self.queue))
+        except InvalidInput as exc:
+            jobs.refuse(runtime(), self.name, arguments, request.id, exc)
+            return False
+        return True
+
+    def _body(self, ctx: JobContext) -> JsonDict:
+        assert ctx.job is not None
+        self.request.retries = ctx.job.attempt - 1
+        try:
+            result = self.run(**ctx.job.arguments)
+        except SoftTimeLimitExceeded as exc:
+            raise TimeLimit("it ran longer than its soft time limit") from exc
+        except Retry as exc:
+            # autoretry_for wraps our own Delayed, or raises Celery's
+            raise Delayed(exc.when if isinstance(exc.when, int | float) else None, exc.exc) from exc
+        return result if isinstance(result, dict) else {"value": result}
+
+    def _outcome(self, job: Job) -> Any:
+        """Tell Celery (events, log) what the row says already."""
+        if job.state in (JobState.SUCCEEDED, JobState.PARTIAL):
+            return result_of(job)
+        if job.state is JobState.CANCELLED:
+            self.send_event("task-revoked", terminated=True, signum=None, expired=False)
+            raise Ignore(f"job {job.id} was cancelled")
+        if job.state is JobState.DEAD:
+            raise JobFailed(f"{job.error_cause}: {job.error_message}")
+        raise Retry(job.error_message or job.waits_for, when=datetime.fromtimestamp(job.run_at, UTC))
+
+
+def result_of(job: Job) -> Any:
+    """What ``AsyncResult.get()`` returns: the task's own value."""
+    result = job.result
+    return result["value"] if result is not None and set(result) == {"value"} else result
+
+
+@contextmanager
+def job_context() -> Iterator[JobContext]:
+    """The job that the calling task runs for; a task that is called like a function has none."""
+    ctx = current_context.get()
+    yield ctx if ctx is not None else JobContext(runtime())
+
+
+def _queue_name(queue: Any) -> str:
+    return str(getattr(queue, "name", queue) or "default")
+
+
+def _delay(countdown: Any, eta: Any) -> float:
+    if countdown is not None:
+        try:
+            return max(0.0, float(countdown))
+        except (TypeError, ValueError) as exc:
+            raise InvalidInput(f"countdown is a number of seconds, not {countdown!r:.40}") from exc
+    if eta is None:
+        return 0.0
+    if isinstance(eta, str):
+        try:
+            eta = datetime.fromisoformat(eta)
+        except ValueError as exc:
+            raise InvalidInput(f"eta {eta!r:.40} is no ISO 8601 time") from exc
+    if eta.tzinfo is None:
+        raise InvalidInput("eta without a time zone: give an aware datetime")
+    return max(0.0, float(eta.timestamp()) - time.time())

@@ -1,0 +1,114 @@
+"""The process beside a worker or scheduler that mends the ledger and keeps the worker's heart beating.
+
+`python -m marketjobs.tasks.reaper WORKER_ID...`: one of all reapers acts at a time, by a lease in the database.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from types import FrameType
+
+from marketjobs import config
+from marketjobs import log as logs
+from marketjobs.errors import MarketJobsError
+from marketjobs.services import heart as hearts
+from marketjobs.services import jobs as ledger
+from marketjobs.storage import jobs, workers
+from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
+
+log = logging.getLogger(__name__)
+ROUND_SECONDS = 0.5
+LEASE_SECONDS = 5.0
+HEARTBEAT_SECONDS = 5.0
+PING_SECONDS = 15.0
+FORGET_WORKERS_SECONDS = 7 * 86_400.0
+
+
+class Reaper:
+    """One process's rounds.  ``worker_ids``: the rows it beats for."""
+
+    def __init__(self, worker_ids: Sequence[str]) -> None:
+        self.worker_ids = tuple(worker_ids)
+        self.stop = threading.Event()
+        self._me = hearts.owner()
+        self._beaten_at = -HEARTBEAT_SECONDS
+        self._pinged_at = time.monotonic()
+        self._answered: set[str] = set()
+
+    def run(self) -> None:
+        """Until told to stop.  A store that is away for a while is waited for."""
+        while not self.stop.wait(ROUND_SECONDS):
+            try:
+                self._round()
+            except MarketJobsError as exc:
+                log.warning("reaper.waits cause=%s message=%s", exc.cause, exc)
+                self.stop.wait(2.0)
+        try:
+            with runtime().database.write() as tx:
+                jobs.drop_lease(tx, "reaper", self._me)
+        except MarketJobsError:
+            pass  # the lease ends by itself
+
+    def _round(self) -> None:
+        now = time.monotonic()
+        if now - self._beaten_at >= HEARTBEAT_SECONDS:
+            self._beaten_at = now
+            self._beat()
+        if now - self._pinged_at >= PING_SECONDS:
+            self._pinged_at = now
+            # Not in this thread: a broker that hangs must not stop the mending.
+            threading.Thread(target=self._ping, daemon=True).start()
+        with runtime().database.write() as tx:
+            mine = jobs.take_lease(tx, "reaper", self._me, LEASE_SECONDS)
+        if mine:
+            from marketjobs.tasks.publish import publisher, queue_is_empty
+
+            ledger.reap(runtime(), publisher(runtime().settings), queue_is_empty)
+
+    def _beat(self) -> None:
+        with runtime().database.read() as tx:
+            rows = [workers.get(tx, worker_id) for worker_id in self.worker_ids]
+        living = [row for row in rows if row and not row.stopped and hearts.started_at(row.pid) is not None]
+        with runtime().database.write() as tx:
+            for row in living:
+                workers.beat(tx, row.id, answered=row.id in self._answered)
+                self._answered.discard(row.id)
+            workers.forget(tx, FORGET_WORKERS_SECONDS)
+
+    def _ping(self) -> None:
+        """Ask the workers through the broker: one that lives and does not answer is deaf."""
+        from marketjobs.tasks.celery import app
+
+        wanted = [worker_id for worker_id in self.worker_ids if worker_id.startswith("worker")]
+        try:
+            replies = app.control.ping(destination=wanted, timeout=5.0, limit=len(wanted)) if wanted else []
+        except Exception as exc:  # whatever a broker's client raises, it was no answer
+            log.debug("ping.failed error=%s", type(exc).__name__)
+            return
+        self._answered.update(name for reply in replies or [] for name in reply)
+
+
+def main(worker_ids: Sequence[str]) -> None:
+    from marketjobs.tasks.worker import die_with_supervisor
+
+    os.environ[WORKER_PROCESS] = "1"
+    logs.set_up(config.current(), name="reaper", verbose=int(os.environ.get("MARKETJOBS_VERBOSE", "0")))
+    reaper = Reaper(worker_ids)
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        reaper.stop.set()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    die_with_supervisor()
+    reaper.run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

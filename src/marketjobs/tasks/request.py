@@ -1,0 +1,65 @@
+"""What the worker's main process does about messages: refuse malformed ones, release the jobs of lost children."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from billiard.einfo import ExceptionWithTraceback
+from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
+from celery.exceptions import InvalidTaskError
+from celery.worker.request import Request
+from celery.worker.strategy import default
+
+from marketjobs.services import jobs
+from marketjobs.tasks.runtime import runtime
+
+
+def job_strategy(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
+    """Celery's strategy behind a guard: a body that is not ``[args, kwargs, embed]`` would end the worker, and
+    the broker would hand the same message to the next one."""
+    handle = default(task, app, consumer, **kwargs)
+
+    def guarded(message: Any, body: Any, ack: Any, reject: Any, callbacks: Any, **more: Any) -> Any:
+        _check(message)
+        return handle(message, body, ack, reject, callbacks, **more)
+
+    return guarded
+
+
+def _check(message: Any) -> None:
+    headers = message.headers or {}
+    if not isinstance(headers.get("id"), str) or not headers["id"]:
+        raise InvalidTaskError("a message without an id")
+    try:
+        payload = message.payload
+    except Exception as exc:
+        raise InvalidTaskError(f"a body that can't be read: {type(exc).__name__}") from exc
+    if not (isinstance(payload, list | tuple) and len(payload) == 3):
+        raise InvalidTaskError("a body that is not [args, kwargs, embed]")
+    args, kwargs, embed = payload
+    if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
+        raise InvalidTaskError("a body that is not [args, kwargs, embed]")
+
+
+class JobRequest(Request):
+    """A message in a worker's main process.  When the process that ran its job is gone, the row is released at
+    once instead of after its lease."""
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
+        error = exc_info.exception
+        if isinstance(error, ExceptionWithTraceback):
+            error = error.exc
+        if isinstance(error, WorkerLostError | Terminated | SystemExit | KeyboardInterrupt):
+            self._release(jobs.WORKER_LOST, "the process that ran it was killed")
+        return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
+
+    def on_timeout(self, soft: bool, timeout: float) -> Any:
+        answer = super().on_timeout(soft, timeout)
+        if not soft:
+            limit = TimeLimitExceeded.__name__
+            self._release("time_limit", f"it was ended after {timeout:g} s, its hard time limit ({limit})")
+        return answer
+
+    def _release(self, cause: str, message: str) -> None:
+        if self.worker_pid:
+            jobs.release_lost(runtime(), self.id, self.worker_pid, cause, message)

@@ -1,0 +1,112 @@
+"""A worker's life: its row, its log, what it imports before it forks, and its end with its supervisor."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+from celery import signals
+
+from marketjobs import __version__, config
+from marketjobs import log as logs
+from marketjobs.services import heart as hearts
+from marketjobs.services.workers import broker_label
+from marketjobs.storage import workers
+from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
+
+log = logging.getLogger(__name__)
+SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
+
+
+def connect() -> None:
+    """Called in a process that is about to be a worker."""
+    os.environ[WORKER_PROCESS] = "1"
+    runtime.cache_clear()
+    signals.setup_logging.connect(_set_up_logging, weak=False)
+    signals.worker_init.connect(_before_pool, weak=False)
+    signals.worker_ready.connect(_ready, weak=False)
+
+
+def die_with_supervisor() -> None:
+    """End this process when the one that started it is gone, even if that was killed."""
+    parent = os.environ.get(SUPERVISOR)
+    if parent is None:
+        return
+    if sys.platform == "linux":
+        from billiard.util import set_pdeathsig
+
+        set_pdeathsig(signal.SIGTERM)
+    else:
+        threading.Thread(target=_watch_parent, args=(int(parent),), daemon=True).start()
+    if os.getppid() != int(parent):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _watch_parent(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(1.0)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _set_up_logging(**_: Any) -> None:
+    logs.set_up(config.current(), name="worker", verbose=int(os.environ.get("MARKETJOBS_VERBOSE", "0")))
+    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+
+
+def _before_pool(**_: Any) -> None:
+    die_with_supervisor()
+    # What every job needs is imported once, before the fork, and the collector leaves those pages shared.
+    from marketjobs.providers import base
+
+    for name in base.provider_names():
+        base.provider_class(name).preload()
+    gc.collect()
+    gc.freeze()
+
+
+def _ready(sender: Any = None, **_: Any) -> None:
+    """The row that says: a worker is there.  The reaper beside it keeps its heart beating."""
+    controller = getattr(sender, "controller", sender)
+    queues = [str(name) for name in controller.app.amqp.queues.consume_from]
+    pool = str(controller.pool_cls.__module__).rpartition(".")[2]
+    worker_id = _register("worker", controller.hostname, queues, pool, int(controller.concurrency or 1))
+    if SUPERVISOR not in os.environ:
+        # Started by Celery's own command: the ledger's mender comes along as a child.
+        from marketjobs.tasks import supervisor
+
+        supervisor.start_reaper(worker_id, parent=os.getpid())
+
+
+def scheduler_started(**_: Any) -> None:
+    """The same for a scheduler's process."""
+    os.environ[WORKER_PROCESS] = "1"
+    die_with_supervisor()
+    _register("beat", f"beat-{os.getpid()}@{hearts.host()}", [], "-", 0)
+
+
+def _register(kind: str, name: str, queues: list[str], pool: str, concurrency: int) -> str:
+    worker_id = os.environ.setdefault(hearts.WORKER_ID, name)
+    broker = broker_label(config.current())
+    with runtime().database.write() as tx:
+        workers.register(
+            tx,
+            {
+                "id": worker_id,
+                "kind": kind,
+                "host": hearts.host(),
+                "pid": os.getpid(),
+                "version": __version__,
+                "broker": broker,
+                "queues": ",".join(queues),
+                "pool": pool,
+                "concurrency": concurrency,
+            },
+        )
+    log.info("%s.ready id=%s queues=%s broker=%s", kind, worker_id, ",".join(queues) or "-", broker)
+    return worker_id
