@@ -437,9 +437,7 @@ class Vendor:
     ) -> dict[str, Any]:
         first, stop = bisect_left(columns["at"], start), bisect_left(columns["at"], end)
         chosen = range(first, stop)
-        whole = {
-            name: columns[name][first:stop] for name in ("open", "high", "low", "close", "adjclose", "volume")
-        }
+        whole = {name: columns[name][first:stop] for name in ("open", "high", "low", "close", "adjclose", "volume")}
         times, ordinals = columns["at"][first:stop], columns["ordinal"][first:stop]
         live_at = columns.get("live_at") if stop == len(columns["at"]) else None
         if interval != "1d":
@@ -667,7 +665,7 @@ def _future(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
 
 
 def _live_row(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
-    """The last row once more, stamped with the last trade, as Yahoo does beside a day's, week's or month's."""
+    """The last row once more, stamped with the last trade, as Yahoo does."""
     live_at = document["chart"]["result"][0]["meta"]["regularMarketTime"]
     for column in (_times(document), *_columns_of(document)):
         column.append(column[-1])
@@ -794,9 +792,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Yahoo's v8 chart on loopback, for benchmarks.")
     parser.add_argument("--port", type=int, default=8100)
     parser.add_argument("--latency-ms", type=float, default=0.0)
-    parser.add_argument(
-        "--now", help="the vendor's clock, such as 2026-11-20T16:00:00Z; default: the real one"
-    )
+    parser.add_argument("--now", help="the vendor's clock, such as 2026-11-20T16:00:00Z; default: the real one")
     args = parser.parse_args()
     now = datetime.fromisoformat(args.now).astimezone(UTC).timestamp() if args.now else None
     with Vendor(args.port, args.latency_ms / 1000, now) as vendor:

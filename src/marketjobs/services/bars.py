@@ -317,9 +317,8 @@ class _Fetch:
 
     def run(self, symbols: Sequence[str]) -> list[SymbolOutcome]:
         database = self.ctx.runtime.database
-        ids = assets.ensure(database, symbols)
         with database.read() as tx:
-            plans = [_plan(tx, self.request, self.provider, symbol, ids[symbol]) for symbol in symbols]
+            plans = [_plan(tx, self.request, self.provider, symbol, bars.asset_id(tx, symbol)) for symbol in symbols]
         try:
             loop.run(self._all(plans), on_start=self.ctx.on_end)
         except asyncio.CancelledError:
@@ -450,6 +449,13 @@ class _Fetch:
         ready, self._ready = self._ready, []
         if not ready:
             return
+        # An asset is made once a vendor has spoken of it: a mistyped symbol leaves no trace.
+        new = [found.plan.symbol for found in ready if not found.plan.asset]
+        ids = assets.ensure(self.ctx.runtime.database, new) if new else {}
+        ready = [
+            found if found.plan.asset else replace(found, plan=replace(found.plan, asset=ids[found.plan.symbol]))
+            for found in ready
+        ]
         settled: list[SymbolOutcome] = []
         fetched_at = int(time.time())
         progress = (self.done + len(ready)) / self.total

@@ -103,7 +103,7 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
     for name in ("messages", "control", "processed"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
-        "broker_url": "memory://",  # the transport below is used; the address only has to be one
+        "broker_url": "filesystem://embedded",
         "broker_transport": "marketjobs.tasks.embedded:Transport",
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),

@@ -26,7 +26,6 @@ MOST_EMBEDDED_MESSAGES = 200
 _lock = threading.Lock()
 
 
-@cache
 def publisher(settings: Settings) -> Publish:
     """The function that sends wake-ups to the broker of these settings."""
 

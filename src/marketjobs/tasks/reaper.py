@@ -49,6 +49,9 @@ class Reaper:
             except MarketJobsError as exc:
                 log.warning("reaper.waits cause=%s message=%s", exc.cause, exc)
                 self.stop.wait(2.0)
+            except Exception:  # a door: whatever it was, the next round may fare better
+                log.exception("reaper.crashed")
+                self.stop.wait(2.0)
         try:
             with runtime().database.write() as tx:
                 jobs.drop_lease(tx, "reaper", self._me)

@@ -9,9 +9,11 @@ import signal
 import sys
 import threading
 import time
+import warnings
 from typing import Any
 
 from celery import signals
+from celery.platforms import SecurityWarning
 
 from marketjobs import __version__, config
 from marketjobs import log as logs
@@ -28,6 +30,8 @@ def connect() -> None:
     """Called in a process that is about to be a worker."""
     os.environ[WORKER_PROCESS] = "1"
     runtime.cache_clear()
+    # Celery warns root because of pickle, which is refused here.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_init.connect(_before_pool, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
@@ -56,7 +60,9 @@ def _watch_parent(parent: int) -> None:
 
 def _set_up_logging(**_: Any) -> None:
     logs.set_up(config.current(), name="worker", verbose=int(os.environ.get("MARKETJOBS_VERBOSE", "0")))
-    logging.getLogger("celery.worker.strategy").setLevel(logging.WARNING)
+    # Our own events say what was received and how it ended, without the whole result.
+    for chatty in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(chatty).setLevel(logging.WARNING)
 
 
 def _before_pool(**_: Any) -> None:
