@@ -280,6 +280,8 @@ def _session_class() -> type[Any]:
             return self._accepted(response, url, symbol)
 
         def _send(self, method: Any, url: str, options: dict[str, Any]) -> Response:
+            # Not spent for: curl sends again by itself when a kept connection turns out to be dead, before
+            # a byte of an answer came.  Nothing switches that off.
             self._connection.gate.spend()
             body = bytearray()
 

@@ -412,16 +412,17 @@ class _Fetch:
         series = one.series
         if series.first is None or not found.asked:
             return None
+        for action in found.actions:
+            known = one.actions.get((action.ts, action.kind))
+            if known != action.value and action.ts > series.first:
+                what = "split" if action.kind == SPLIT else "dividend"
+                return f"restated: {what} of {action.value:g} on {day_of(action.ts)}"
         if found.bars:
             with self.ctx.runtime.database.read() as tx:
                 stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
             stamp = restated(found.bars, stored)
             if stamp is not None:
-                return f"the vendor restated {day_of(stamp)}"
-        for action in found.actions:
-            known = one.actions.get((action.ts, action.kind))
-            if known != action.value and action.ts > series.first:
-                return f"{'split' if action.kind == SPLIT else 'dividend'} of {action.value:g} on {day_of(action.ts)}"
+                return f"restated: the vendor changed {day_of(stamp)}"
         return None
 
     def _require_whole(self, one: Plan, found: Found) -> None:
@@ -475,6 +476,11 @@ class _Fetch:
         one, interval = found.plan, self.request.interval
         stored = bars.upsert(tx, one.asset, interval, found.bars, provider, fetched_at)
         bars.upsert_actions(tx, one.asset, found.actions, provider, fetched_at)
+        if found.restated:
+            # The whole series was given anew: an event that the vendor no longer lists was withdrawn.
+            listed = {(action.ts, action.kind) for action in found.actions}
+            gone = [key for key in one.actions if key not in listed and key[0] in found.asked[0]]
+            bars.drop_actions(tx, one.asset, gone, provider)
         bars.note_gaps(tx, one.asset, interval, found.bars, found.rejected)
         coverage = bars.series(tx, one.asset, interval, GAP_TRIES).coverage
         for asked in found.asked:

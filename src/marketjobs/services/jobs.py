@@ -417,13 +417,13 @@ def finish_parent(runtime: Runtime, parent_id: str) -> bool:
 def expire(runtime: Runtime, job_id: str | None = None) -> int:
     """Give jobs whose attempt died back to the queue (or call them dead): how many.
 
-    A process that still runs on this host is left its job up to the hard time limit, even when it was too
-    busy to say so.
+    On this host the process table tells at once; a process that still runs is left its job up to the hard
+    time limit, even when it was too busy to say so.  Of other hosts the lease tells.
     """
     with runtime.database.read() as tx:
-        stale = jobs.running_expired(tx, job_id)
+        running = jobs.running(tx, hearts.host(), job_id)
         now = tx.now()
-    gone = [job for job in stale if not _still_works(runtime, job, now)]
+    gone = [job for job in running if not _still_works(runtime, job, now)]
     if not gone:
         return 0
     with runtime.database.write() as tx:
@@ -436,8 +436,9 @@ def expire(runtime: Runtime, job_id: str | None = None) -> int:
 
 
 def _still_works(runtime: Runtime, job: Job, now: float) -> bool:
-    limit = runtime.settings.worker.hard_time_limit + runtime.settings.worker.lease_seconds
-    return hearts.owner_lives(job.owner) is True and job.lease_until is not None and now < job.lease_until + limit
+    lives = hearts.owner_lives(job.owner)
+    ends_at = job.lease_until or 0.0
+    return now < ends_at if lives is None else lives and now < ends_at + runtime.settings.worker.hard_time_limit
 
 
 def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], bool]) -> int:

@@ -211,6 +211,14 @@ def upsert_actions(tx: Transaction, asset: int, found: Iterable[Action], provide
     )
 
 
+def drop_actions(tx: Transaction, asset: int, keys: Iterable[tuple[int, str]], provider: int) -> int:
+    """Delete events, (stamp, kind), that the provider who told of them has withdrawn."""
+    return tx.run_many(
+        "DELETE FROM corporate_action WHERE asset_id = ? AND ts = ? AND kind = ? AND provider_id = ?",
+        [(asset, ts, kind, provider) for ts, kind in keys],
+    )
+
+
 def read(
     tx: Transaction,
     symbol: str,

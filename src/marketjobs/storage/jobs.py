@@ -309,21 +309,30 @@ def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, mes
     )
 
 
-def running_expired(tx: Transaction, job_id: str | None = None) -> list[Job]:
-    """Running jobs whose lease is over (all, or one by id)."""
+def running(tx: Transaction, host: str, job_id: str | None = None) -> list[Job]:
+    """Running jobs whose lease is over, and those of one host, whose processes can be looked at (all, or one
+    by id)."""
     only = "AND id = :id" if job_id else ""
-    sql = f"SELECT * FROM job WHERE state = 'running' AND lease_until < {{now}} {only} LIMIT 500"
-    return [_job(row) for row in tx.all(sql, {"id": job_id} if job_id else {})]
+    sql = f"SELECT * FROM job WHERE state = 'running' AND (lease_until < {{now}} OR owner LIKE :host) {only} LIMIT 500"
+    params = {"host": f"{host}/%"} | ({"id": job_id} if job_id else {})
+    return [_job(row) for row in tx.all(sql, params)]
 
 
 def expire(tx: Transaction, job: Job, cause: str, message: str) -> str | None:
-    """End the attempt of a job whose lease is over, if it still is: the new state."""
+    """End the attempt of a job whose process is gone, if it is still that attempt's: the new state."""
     row = tx.first(
         f"""
         UPDATE job SET {_ENDED_ATTEMPT}
-        WHERE id = :id AND token = :token AND state = 'running' AND lease_until < {{now}} RETURNING state
+        WHERE id = :id AND token = :token AND state = 'running' AND lease_until = :lease RETURNING state
         """,
-        {"id": job.id, "token": job.token, "cause": cause, "message": message, "delay": 0},
+        {
+            "id": job.id,
+            "token": job.token,
+            "lease": job.lease_until,
+            "cause": cause,
+            "message": message,
+            "delay": 0,
+        },
     )
     return None if row is None else str(row["state"])
 

@@ -11,7 +11,7 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import beat_init, celeryd_init
+from celery.signals import beat_init, celeryd_init, setup_logging
 from kombu import Queue
 
 from marketjobs import config
@@ -74,6 +74,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "accept_content": ["json"],
         "task_serializer": "json",
         "result_serializer": "json",
+        "result_expires": None,  # results are job rows; retention is ours
         "enable_utc": True,
         "timezone": "UTC",
         "task_queues": [Queue(name) for name in QUEUES],
@@ -124,6 +125,14 @@ def _prepare_worker(**_: Any) -> None:
     from marketjobs.tasks import worker
 
     worker.connect()
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    """In a worker's or scheduler's process: our handlers instead of Celery's, with no secret in them."""
+    from marketjobs.tasks import worker
+
+    worker.set_up_logging()
 
 
 @beat_init.connect

@@ -17,16 +17,18 @@ from kombu.transport import filesystem
 from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
-CONTROL_SUFFIX = "pidbox"
+from marketjobs.config import QUEUES
+
 CONTROL_SECONDS = 60.0
 MOST_CONTROL_MESSAGES = 50
+LONGEST_DRAIN_SECONDS = 0.2
 
 
 class Channel(filesystem.Channel):
     """Messages are files ``<milliseconds>_<unique>.<queue>.msg`` in one folder."""
 
     def _put(self, queue: str, payload: Any, **_: Any) -> None:
-        if CONTROL_SUFFIX in queue and not self._room_for_control(queue):
+        if queue not in QUEUES and not self._room_for_control(queue):
             return
         folder = Path(self.data_folder_out)
         name = f"{time.time_ns() // 1_000_000:013d}_{uuid.uuid4().hex}.{queue}.msg"
@@ -59,7 +61,7 @@ class Channel(filesystem.Channel):
         return len(self._names(queue))
 
     def _room_for_control(self, queue: str) -> bool:
-        """A worker that lives reads its control messages at once; what lies longer has no reader any more."""
+        """Who lives reads control messages and events at once; what lies longer has no reader any more."""
         names = self._names(queue)
         old = (time.time() - CONTROL_SECONDS) * 1000
         for name in names:
@@ -68,5 +70,21 @@ class Channel(filesystem.Channel):
         return len(names) < MOST_CONTROL_MESSAGES
 
 
+def sweep(folder: Path) -> None:
+    """Forget what was meant for processes that are gone; to be called while none is running."""
+    for binding in (folder / "control").glob("*.exchange"):
+        binding.unlink(missing_ok=True)
+    for message in (folder / "messages").glob("*.msg"):
+        if message.name.partition(".")[2].removesuffix(".msg") not in QUEUES:
+            message.unlink(missing_ok=True)
+    for left in ((folder / "messages").glob(".*.part"), (folder / "processed").glob("*.msg")):
+        for file in left:
+            file.unlink(missing_ok=True)
+
+
 class Transport(filesystem.Transport):
     Channel = Channel
+
+    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
+        # A worker's loop looks for its stop signal between two of these; Celery gives it 2 s each.
+        return super().drain_events(connection, timeout if timeout is None else min(timeout, LONGEST_DRAIN_SECONDS))

@@ -27,6 +27,7 @@ class JobTask(Task):
     """A Celery task that is a kind of job.  ``delay`` and ``apply_async`` return once the row is committed."""
 
     abstract = True
+    throws = (JobFailed,)  # a dead job is no surprise: one line in the log, no traceback
     Request = "marketjobs.tasks.request:JobRequest"
     Strategy = "marketjobs.tasks.request:job_strategy"
 

@@ -23,8 +23,9 @@ from marketjobs.config import QUEUES
 from marketjobs.errors import ConfigError, InvalidInput, MarketJobsError
 from marketjobs.services import heart as hearts
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.workers import broker_label
+from marketjobs.services.workers import broker_label, stats
 from marketjobs.storage import workers
+from marketjobs.tasks.embedded import sweep
 from marketjobs.tasks.worker import SUPERVISOR
 
 log = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ def plan(runtime: Runtime, what: str, options: Options, port: int = 5555) -> lis
             )
         )
     if what in ("beat", "up"):
-        beat = ("-m", "celery", "-A", "marketjobs.tasks", "beat", "-S", "celery.beat:Scheduler")
+        beat = ("-m", "celery", "-q", "-A", "marketjobs.tasks", "beat", "-S", "celery.beat:Scheduler")
         programs.append(Program("beat", beat, worker_id=f"beat-{here}"))
     ids = [program.worker_id for program in programs if program.worker_id]
     if ids:
@@ -259,6 +260,8 @@ class Supervisor:
 def run(runtime: Runtime, programs: Sequence[Program]) -> int:
     """Keep programs running until a signal; the exit code."""
     names = ", ".join(program.name for program in programs if program.name != "reaper")
+    if runtime.settings.is_embedded and not any(one.health == "alive" for one in stats(runtime)):
+        sweep(runtime.settings.home / "queue")
     say(f"{names} starting on {broker_label(runtime.settings)}; Ctrl-C stops")
     return Supervisor(runtime, programs).run()
 

@@ -32,7 +32,6 @@ def connect() -> None:
     runtime.cache_clear()
     # Celery warns root because of pickle, which is refused here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
-    signals.setup_logging.connect(_set_up_logging, weak=False)
     signals.worker_init.connect(_before_pool, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
 
@@ -58,8 +57,8 @@ def _watch_parent(parent: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _set_up_logging(**_: Any) -> None:
-    logs.set_up(config.current(), name="worker", verbose=int(os.environ.get("MARKETJOBS_VERBOSE", "0")))
+def set_up_logging() -> None:
+    logs.set_up(config.current(), name="celery", verbose=int(os.environ.get("MARKETJOBS_VERBOSE", "0")))
     # Our own events say what was received and how it ended, without the whole result.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
