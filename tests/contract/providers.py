@@ -208,7 +208,7 @@ class ProviderContract:
         assert len([one for one in vendor.charts() if one.status != 0]) <= 1, "a refusal is not asked again"
 
     def test_an_outage_is_never_a_delisting(self, provider: Provider, vendor: Vendor) -> None:
-        for kind, args in (("status", {"code": 404}), ("empty_result", {}), ("html", {}), ("reset", {})):
+        for kind, args in (("status", {"code": 404}), ("empty_result", {}), ("html", {}), ("truncated", {})):
             vendor.fault(kind, times=1, **args)
             with pytest.raises(ProviderError) as caught:
                 ask(provider, self.query())

@@ -235,7 +235,7 @@ def jobs_list(
     try:
         states = [JobState(part) for text in state or [] for part in text.split(",")]
     except ValueError as exc:
-        raise InvalidInput(f"{exc}: one of {' '.join(JobState)}") from exc
+        raise InvalidInput(f"unknown state {','.join(state or [])!r:.60}: one of {' '.join(JobState)}") from exc
     _list(states, task=task, limit=limit, top_level=not children, utc=utc, as_json=as_json)
 
 

@@ -22,7 +22,7 @@ def worker(
     queues: Annotated[
         str | None, typer.Option("--queues", "-Q", metavar="A,B", help="Queues to serve; default: all.")
     ] = None,
-    pool: Annotated[str | None, typer.Option(metavar="P", help="prefork or solo.")] = None,
+    pool: Annotated[str | None, typer.Option("--pool", "-P", metavar="P", help="prefork or solo.")] = None,
     autoscale: Annotated[
         str | None, typer.Option(metavar="MAX,MIN", help="Grow and shrink the pool between these.")
     ] = None,
