@@ -496,7 +496,10 @@ class Vendor:
             "shortName": symbol,
             "currentTradingPeriod": {"regular": period},
             "dataGranularity": interval,
+            "priceHint": 2,
+            "hasPrePostMarketData": True,
             "range": "",
+            "validRanges": ["1d", "5d", "1mo", "3mo", "6mo", "1y", "2y", "5y", "10y", "ytd", "max"],
         }
 
 

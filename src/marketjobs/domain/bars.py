@@ -122,28 +122,43 @@ def check(answer: BarAnswer, now: float) -> Checked:
             rejected.append(Rejected(row.stamp, "duplicate"))
             if known[2:] != row[2:]:
                 conflicts.add(row.stamp)
+    latest = now + CLOCK_TOLERANCE_SECONDS
     for stamp in sorted(by_stamp):
         row = by_stamp[stamp]
-        rule = "conflict" if stamp in conflicts else broken_rule(row, now)
-        if rule is not None:
+        if stamp in conflicts:
+            rejected.append(Rejected(stamp, "conflict"))
+        elif not _is_plainly_sound(row, latest) and (rule := broken_rule(row, now)) is not None:
             rejected.append(Rejected(stamp, rule))
         elif stamp in wanted:
+            _, _, first, high, low, last, adj, volume = row
             provisional = is_provisional(stamp, interval, answer.session, now)
-            adj = None if row.adj_close is None else float(row.adj_close)
-            volume = None if row.volume is None else float(row.volume)
             bars.append(
                 Bar(
                     stamp,
-                    float(row.open),
-                    float(row.high),
-                    float(row.low),
-                    float(row.close),
-                    adj,
-                    volume,
+                    float(first),
+                    float(high),
+                    float(low),
+                    float(last),
+                    None if adj is None else float(adj),
+                    None if volume is None else float(volume),
                     provisional,
                 )
             )
     return Checked(bars, rejected)
+
+
+def _is_plainly_sound(row: RawRow, latest: float) -> bool:
+    """Nearly every row is, and then need not be asked rule by rule; a NaN fails every comparison."""
+    _, at, first, high, low, last, adj, volume = row
+    return (
+        type(first) is type(high) is type(low) is type(last) is type(adj) is float
+        and type(volume) is int
+        and 0 < low <= first <= high < math.inf
+        and low <= last <= high
+        and 0 < adj < math.inf
+        and volume >= 0
+        and at <= latest
+    )
 
 
 def broken_rule(row: RawRow, now: float) -> str | None:
@@ -156,7 +171,10 @@ def broken_rule(row: RawRow, now: float) -> str | None:
     optional = tuple(value for value in (row.adj_close, row.volume) if value is not None)
     if not all(type(value) is float or type(value) is int for value in prices + optional):
         return "not_a_number"
-    if not all(math.isfinite(value) for value in prices + optional):
+    try:
+        if not all(math.isfinite(value) for value in prices + optional):
+            return "not_finite"
+    except OverflowError:  # a whole number that no double holds
         return "not_finite"
     if min(prices) <= 0 or (row.adj_close is not None and row.adj_close <= 0):
         return "not_positive"

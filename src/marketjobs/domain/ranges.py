@@ -64,7 +64,7 @@ def period_before(today: date, period: str) -> date:
     count, unit = int(match[1]), match[2]
     try:
         if unit in ("d", "wk"):
-            return today - timedelta(days=count * (7 if unit == "wk" else 1))
+            return max(today - timedelta(days=count * (7 if unit == "wk" else 1)), FIRST_DAY)
         months = today.year * 12 + today.month - 1 - count * (12 if unit == "y" else 1)
         year, month = divmod(months, 12)
         return _last_valid(year, month + 1, today.day)

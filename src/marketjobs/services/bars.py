@@ -48,8 +48,8 @@ from marketjobs.errors import (
     DataRejected,
     InvalidInput,
     MarketJobsError,
+    ProviderError,
     ProviderMismatch,
-    RateLimited,
     SymbolDelisted,
     SymbolUnknown,
     Unsupported,
@@ -439,7 +439,7 @@ class _Fetch:
             )
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
-        if isinstance(error, BudgetSpent | RateLimited) and error.retry_after_seconds is not None:
+        if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
             seconds = max(error.retry_after_seconds, self.hold.seconds if self.hold else 0.0)
             why = self.hold.why if self.hold else error.message
             self.hold = Hold(seconds, why)

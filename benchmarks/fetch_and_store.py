@@ -1,0 +1,99 @@
+"""Fetch and store of many symbols, one year daily: a job of ours against `yfinance.download` with `to_sql`.
+
+    python benchmarks/fetch_and_store.py [--symbols 400] [--latency-ms 80] [--connections 32] [--rounds 3]
+
+Both ask the same vendor server on loopback over plain HTTP and store into an empty SQLite file.  Ours is timed
+from the job's submission to its end, in one process, all of the ledger included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sqlite3
+import warnings
+from pathlib import Path
+
+from harness import environment, rounds, seconds, show, vendor
+
+
+def ours(symbols: list[str], url: str, connections: int) -> float:
+    from marketjobs import config
+    from marketjobs.services import jobs, watch
+    from marketjobs.services.runtime import Runtime
+
+    settings = {
+        "MARKETJOBS_PROVIDERS__YAHOO__BASE_URL": url,
+        "MARKETJOBS_PROVIDERS__YAHOO__MAX_CONNECTIONS": str(connections),
+        "MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["100000/s"]',
+    }
+    with environment(**settings):
+        runtime = Runtime(config.load())
+        assert runtime.database  # the schema is there before the clock starts, as the peer's empty file is
+
+        def run() -> None:
+            job = jobs.submit(runtime, "marketjobs.fetch_market_data", {"symbols": symbols, "period": "1y"})
+            job = watch.follow(runtime, job.id, inline=True)
+            assert job.result is not None
+            assert job.state == "succeeded", job.error_message
+            assert sum(one["rows_new"] for one in job.result["symbols"]) > 240 * len(symbols)
+
+        took = seconds(run)
+        runtime.close()
+    return len(symbols) / took
+
+
+def download(symbols: list[str], url: str) -> float:
+    import yfinance
+    from curl_cffi import requests
+
+    class Rewriting(requests.Session):  # type: ignore[misc]
+        """yfinance's hosts are constants: the same requests, sent to the vendor on loopback."""
+
+        def request(self, method, address=None, **options):  # type: ignore[no-untyped-def]
+            address = address or options.pop("url")
+            path = address.split("/", 3)[3] if address.count("/") > 2 else ""
+            return super().request(method, f"{url}/{path}", **options)
+
+    with environment() as home:
+        yfinance.set_tz_cache_location(str(home))
+
+        def run() -> None:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                frame = yfinance.download(
+                    symbols, period="1y", threads=True, auto_adjust=False, progress=False, session=Rewriting()
+                )
+                long = frame.stack(level=1, future_stack=True).reset_index()
+                with sqlite3.connect(Path(home) / "peer.db") as database:
+                    long.to_sql("price_bar", database, index=False)
+                    count = database.execute("SELECT count(*) FROM price_bar WHERE Close IS NOT NULL").fetchone()[0]
+            assert count > 240 * len(symbols), count
+
+        took = seconds(run)
+    return len(symbols) / took
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--symbols", type=int, default=400)
+    parser.add_argument("--latency-ms", type=float, default=80)
+    parser.add_argument("--connections", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--port", type=int, default=8117)
+    options = parser.parse_args()
+    symbols = [f"BENCH{number:04d}" for number in range(options.symbols)]
+    with vendor(options.port, options.latency_ms) as url:
+        ours(symbols, url, options.connections)  # the vendor renders each series once
+        measured = rounds(
+            {
+                "marketjobs, submission to end": lambda: ours(symbols, url, options.connections),
+                "yfinance.download(threads=True) + to_sql": lambda: download(symbols, url),
+            },
+            options.rounds,
+        )
+    title = f"{options.symbols} symbols, 1 year daily, vendor at {options.latency_ms:g} ms, {options.connections} connections"
+    show(title, "symbols/s", measured, "yfinance.download(threads=True) + to_sql", more_is_better=True)
+
+
+if __name__ == "__main__":
+    main()
