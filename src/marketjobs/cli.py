@@ -42,6 +42,8 @@ def options(
     if config:
         # In the environment, so that processes which this one starts read the same file.
         os.environ["MARKETJOBS_CONFIG"] = os.path.abspath(config)  # noqa: PTH100
+    if verbose:
+        os.environ["MARKETJOBS_VERBOSE"] = str(verbose)
     session.OPTIONS.verbose = verbose
     session.OPTIONS.quiet = quiet
 
@@ -68,9 +70,12 @@ def _run() -> int:
 
             traceback.print_exc()
         session.show_error(error.cause, error.message, error.hint)
-        return session.exit_code(error)
+        code = session.exit_code(error)
+        if code in (5, 130):
+            session.leave(code)
+        return code
     except (KeyboardInterrupt, typer.Abort):
-        session.show_error("interrupted", "interrupted; a job that was handed in goes on", "marketjobs jobs")
+        session.show_error("interrupted", "interrupted", None)
         session.leave(130)
         return 130
     except BrokenPipeError:

@@ -16,6 +16,7 @@
         StorageUnavailable  StorageFull  SchemaMismatch
       QueueError
         BrokerUnavailable  NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit
+        Interrupted
 
 Each class decides ``cause`` (a short stable word that users and programs see), ``retryable`` (may the
 same request succeed later without anybody doing anything?) and, where the vendor said so,
@@ -249,3 +250,9 @@ class TimeLimit(QueueError):
 
     cause = "time_limit"
     retryable = True
+
+
+class Interrupted(QueueError):
+    """Ctrl-C while watching: the job itself is not touched by it."""
+
+    cause = "interrupted"

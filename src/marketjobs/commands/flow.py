@@ -29,7 +29,7 @@ def submit_and_show(
     as_json: bool,
 ) -> int:
     """Hand in a job and show it; the exit code."""
-    from marketjobs.services import jobs, watch, workers
+    from marketjobs.services import jobs, workers
     from marketjobs.services.kinds import KINDS
 
     queue = KINDS[task].queue
@@ -53,9 +53,24 @@ def submit_and_show(
         return 0
     if not as_json:
         render.line(f"job {job.id}")
-    with following(runtime, job.id):
-        job = watch.follow(runtime, job.id, inline=inline, timeout_seconds=timeout_seconds, say=render.note)
+    job = follow(runtime, job.id, inline=inline, timeout_seconds=timeout_seconds)
     return show_result(job, as_json=as_json)
+
+
+def follow(runtime: Runtime, job_id: str, *, inline: bool = False, timeout_seconds: float | None = None) -> Job:
+    """Wait for a job's end with progress.  Ctrl-C ends the watching; the job goes on, or waits to be gone on with."""
+    from marketjobs.errors import Interrupted
+    from marketjobs.services import watch, workers
+
+    try:
+        with following(runtime, job_id):
+            return watch.follow(runtime, job_id, inline=inline, timeout_seconds=timeout_seconds, say=render.note)
+    except KeyboardInterrupt as exc:
+        queue = watch.current(runtime, job_id).queue
+        short = render.short(job_id)
+        if workers.alive(runtime, queue):
+            raise Interrupted(f"job {job_id} goes on", hint=f"marketjobs status {short} --watch") from exc
+        raise Interrupted(f"job {job_id} stays queued", hint=f"marketjobs result {short} --wait") from exc
 
 
 def show_result(job: Job, *, as_json: bool) -> int:

@@ -178,14 +178,13 @@ def result(
     as_json: JSON = False,
 ) -> None:
     """What a job brought; exits like the command that handed it in when it waits, else 0."""
-    from marketjobs.commands import flow, render
-    from marketjobs.services import jobs, watch
+    from marketjobs.commands import flow
+    from marketjobs.services import jobs
 
     runtime = session.runtime()
     found = jobs.get(runtime, job)
     if wait:
-        with flow.following(runtime, found.id):
-            found = watch.follow(runtime, found.id, timeout_seconds=timeout, say=render.note)
+        found = flow.follow(runtime, found.id, timeout_seconds=timeout)
     code = flow.show_result(found, as_json=as_json)
     raise typer.Exit(code if wait else 0)
 

@@ -46,6 +46,7 @@ def exit_code(error: BaseException) -> int:
         (errors.Unsupported, 2),
         (errors.NotFound, 4),
         (errors.JobNotFinished, 5),
+        (errors.Interrupted, 130),
         (errors.StorageError, 6),
         (errors.QueueError, 6),
     )

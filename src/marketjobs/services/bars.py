@@ -47,6 +47,7 @@ from marketjobs.errors import (
     BudgetSpent,
     DataRejected,
     InvalidInput,
+    LeaseLost,
     MarketJobsError,
     ProviderError,
     ProviderMismatch,
@@ -321,8 +322,11 @@ class _Fetch:
             plans = [_plan(tx, self.request, self.provider, symbol, bars.asset_id(tx, symbol)) for symbol in symbols]
         try:
             loop.run(self._all(plans), on_start=self.ctx.on_end)
-        except asyncio.CancelledError:
-            raise self.ctx.why_ended() or KeyboardInterrupt from None
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            reason = self.ctx.why_ended()
+            if not isinstance(reason, LeaseLost):
+                self._store()  # what has been answered need not be asked for again
+            raise reason or KeyboardInterrupt from None
         except BaseExceptionGroup as group:
             # Only what is no symbol's fault comes here: the store is away, the lease is lost, a defect.
             raise group.exceptions[0] from None

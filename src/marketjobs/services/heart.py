@@ -65,7 +65,7 @@ def owner_lives(name: str | None) -> bool | None:
 class Heart:
     """Extends the lease of the job in hand, carries its progress, and sees its cancel.
 
-    ``lost`` and ``cancelled`` say why the job was interrupted.
+    ``lost``, ``cancelled`` and ``late`` (past the deadline of whoever runs it) say why it was interrupted.
     """
 
     def __init__(self, database: Database, lease_seconds: float) -> None:
@@ -81,16 +81,17 @@ class Heart:
         self._progress: tuple[float, str | None] = (0.0, None)
         self._changed = False
         self._beaten_at = 0.0
-        self.lost = False
-        self.cancelled = False
+        self._deadline: float | None = None
+        self.lost = self.cancelled = self.late = False
 
-    def start(self, job: Job) -> None:
-        """Care for a job that was just claimed."""
+    def start(self, job: Job, deadline: float | None = None) -> None:
+        """Care for a job that was just claimed; ``deadline`` by the monotonic clock."""
         with self._lock:
             self._job, self._interrupt = job, None
             self._progress, self._changed = (job.progress, None), False
             self._beaten_at = time.monotonic()
-            self.lost = self.cancelled = False
+            self._deadline = deadline
+            self.lost = self.cancelled = self.late = False
             if self._thread is None or self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._wake = threading.Event()
@@ -101,8 +102,8 @@ class Heart:
         """Call this when the job must stop; at once if that is known already."""
         with self._lock:
             self._interrupt = interrupt
-            late = self.lost or self.cancelled
-        if late:
+            known = self.lost or self.cancelled or self.late
+        if known:
             interrupt()
 
     def progress(self, fraction: float, message: str | None) -> None:
@@ -115,7 +116,8 @@ class Heart:
 
     def _run(self) -> None:
         while True:
-            self._wake.wait(TICK_SECONDS)
+            left = TICK_SECONDS if self._deadline is None else self._deadline - time.monotonic()
+            self._wake.wait(min(TICK_SECONDS, max(left, 0.01)))
             with self._lock:
                 try:
                     self._tick()
@@ -139,6 +141,7 @@ class Heart:
                 row = None
         self.lost = row is None
         self.cancelled = row is not None and row.cancel_requested
-        if (self.lost or self.cancelled) and self._interrupt is not None:
+        self.late = self._deadline is not None and time.monotonic() >= self._deadline
+        if (self.lost or self.cancelled or self.late) and self._interrupt is not None:
             self._interrupt()
             self._interrupt = None

@@ -22,6 +22,7 @@ from marketjobs.domain.reports import Hold
 from marketjobs.errors import (
     InvalidInput,
     JobCancelled,
+    JobNotFinished,
     JobNotFound,
     LeaseLost,
     MarketJobsError,
@@ -193,6 +194,8 @@ class JobContext:
             return JobCancelled(f"job {self.job.id} was cancelled")
         if self._heart.lost:
             return LeaseLost(f"job {self.job.id} belongs to another attempt by now")
+        if self._heart.late:
+            return JobNotFinished(f"job {self.job.id} goes on later")
         return None
 
 
@@ -204,11 +207,12 @@ def _heart_of(runtime: Runtime, pid: int) -> hearts.Heart:
     return hearts.Heart(runtime.database, runtime.settings.worker.lease_seconds)
 
 
-def execute(runtime: Runtime, job_id: str, body: Body | None = None) -> Job | None:
+def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline: float | None = None) -> Job | None:
     """Claim a due job, run it and write how it went.
 
     Args:
         body: what runs; ``None``: the job's kind.
+        deadline: by the monotonic clock; a job that runs longer is handed back.
 
     Returns:
         The row afterwards (final, or waiting for another attempt); ``None``: it was not to be had.
@@ -222,7 +226,7 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None) -> Job | No
     if job is None:
         return None
     heart = _heart_of(runtime, os.getpid())
-    heart.start(job)
+    heart.start(job, deadline)
     ctx = JobContext(runtime, job, heart)
     mark = current_context.set(ctx)
     log.info("job.started job=%s task=%s attempt=%d", job.id, job.task, job.attempt)
@@ -255,7 +259,7 @@ def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseExc
     with runtime.database.write() as tx:
         if isinstance(error, LeaseLost):
             written = False
-        elif isinstance(error, KeyboardInterrupt | SystemExit):
+        elif isinstance(error, KeyboardInterrupt | SystemExit | JobNotFinished):
             written = jobs.hand_back(tx, job)
         elif isinstance(error, JobCancelled):
             written = jobs.finish(tx, job, JobState.CANCELLED, {"symbols": ctx.outcomes}, "cancelled", "cancelled")

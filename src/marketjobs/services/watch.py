@@ -41,12 +41,16 @@ def follow(
     here, poll = inline, POLL_SECONDS
     said = False
     while True:
-        job = _row(runtime, job_id)
+        job = current(runtime, job_id)
         if job.state.is_final:
             return job
         if give_up_at is not None and time.monotonic() > give_up_at:
+            goes_on = bool(workers.alive(runtime, job.queue))
             raise JobNotFinished(
-                f"job {job.id} goes on: {describe(job)}", hint=f"marketjobs status {job.id[-8:]} --watch"
+                f"job {job.id} {'goes on' if goes_on else 'is not finished'}: it {describe(job)}",
+                hint=f"marketjobs status {job.id[-8:]} --watch"
+                if goes_on
+                else f"marketjobs result {job.id[-8:]} --wait",
             )
         if not here and time.monotonic() - looked_at >= LOOK_FOR_WORKERS_SECONDS:
             looked_at = time.monotonic()
@@ -61,7 +65,7 @@ def follow(
             if not said and not inline:
                 say("no worker: running here")
                 said = True
-            pause = _step(runtime, job, _left(give_up_at))
+            pause = _step(runtime, job, give_up_at)
         else:
             pause = poll
             poll = min(LONGEST_POLL_SECONDS, poll * 1.2)
@@ -73,46 +77,42 @@ def _left(give_up_at: float | None) -> float:
     return LONGEST_SLEEP_SECONDS if give_up_at is None else max(0.0, give_up_at - time.monotonic())
 
 
-def _step(runtime: Runtime, job: Job, left_seconds: float) -> float:
+def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
     """Do what is due of a job in this process; returns how long to pause before the next look."""
+    if job.waits_for == WAITS_FOR_CHILDREN:
+        return _step_children(runtime, job, give_up_at)
     if job.state is JobState.RUNNING:
         # Another process has it (or had it: then its lease tells).
         return 0.0 if ledger.expire(runtime, job.id) else 0.25
-    if job.waits_for == WAITS_FOR_CHILDREN:
-        return _step_children(runtime, job)
     with runtime.database.read() as tx:
         ahead = job.run_at - tx.now()
     if ahead > 0:
-        return _pause(job, ahead, left_seconds)
-    ledger.execute(runtime, job.id)
+        return _pause(job, ahead)
+    ledger.execute(runtime, job.id, deadline=give_up_at)
     return 0.0
 
 
-def _step_children(runtime: Runtime, parent: Job) -> float:
+def _step_children(runtime: Runtime, parent: Job, give_up_at: float | None) -> float:
     with runtime.database.read() as tx:
         child_id = jobs.next_child(tx, parent.id)
-        open_children = [] if child_id else [c for c in jobs.children(tx, parent.id) if not c.state.is_final]
-        now = tx.now()
+        unfinished = [] if child_id else [child for child in jobs.children(tx, parent.id) if not child.state.is_final]
     if child_id is not None:
-        ledger.execute(runtime, child_id)
+        ledger.execute(runtime, child_id, deadline=give_up_at)
         return 0.0
-    if not open_children:
+    if not unfinished:
         ledger.finish_parent(runtime, parent.id)
         return 0.0
-    for child in open_children:
-        if child.state is JobState.RUNNING:
-            return 0.0 if ledger.expire(runtime, child.id) else 0.25
-    first = min(open_children, key=lambda child: child.run_at)
-    return _pause(first, max(0.05, first.run_at - now), LONGEST_SLEEP_SECONDS)
+    running = next((child for child in unfinished if child.state is JobState.RUNNING), None)
+    return _step(runtime, running or min(unfinished, key=lambda child: child.run_at), give_up_at)
 
 
-def _pause(job: Job, ahead_seconds: float, left_seconds: float) -> float:
+def _pause(job: Job, ahead_seconds: float) -> float:
     if ahead_seconds > LONGEST_SLEEP_SECONDS:
         raise JobNotFinished(
-            f"job {job.id} {describe(job)}, longer than this command waits; no worker is running to go on with it",
+            f"job {job.id} {describe(job)}, longer than this command waits; it goes on where a worker runs",
             hint=f"marketjobs worker   (or later: marketjobs result {job.id[-8:]} --wait)",
         )
-    return min(ahead_seconds, left_seconds, 1.0)
+    return min(ahead_seconds, 1.0)
 
 
 def describe(job: Job) -> str:
@@ -127,7 +127,8 @@ def describe(job: Job) -> str:
     return f"is {job.state}"
 
 
-def _row(runtime: Runtime, job_id: str) -> Job:
+def current(runtime: Runtime, job_id: str) -> Job:
+    """The row as it is now.  Raises JobNotFound."""
     with runtime.database.read() as tx:
         job = jobs.get(tx, job_id)
     return ledger.required(job, job_id)

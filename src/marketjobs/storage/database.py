@@ -26,6 +26,7 @@ NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 POOL_SIZE = 2
 BUSY_SECONDS = 10.0
 WAL_TRIES = 100
+OLDEST_SQLITE = (3, 35)
 
 
 class Transaction:
@@ -157,6 +158,8 @@ class Database:
 
 def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connection:
     """A connection in autocommit mode (we say BEGIN ourselves), in WAL mode, with rows by name."""
+    if sqlite3.sqlite_version_info < OLDEST_SQLITE:
+        raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed (UPDATE .. RETURNING)")
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
     if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":

@@ -445,6 +445,14 @@ def delete(tx: Transaction, job_id: str) -> bool:
     return bool(tx.run(f"DELETE FROM job WHERE id = :id AND state IN {_FINAL}", {"id": job_id}))
 
 
+def lease_is_free(tx: Transaction, name: str, owner: str) -> bool:
+    """Would :func:`take_lease` succeed?  Reads only."""
+    row = tx.first(
+        "SELECT 1 FROM lease WHERE name = :name AND owner <> :owner AND until >= {now}", {"name": name, "owner": owner}
+    )
+    return row is None
+
+
 def take_lease(tx: Transaction, name: str, owner: str, seconds: float) -> bool:
     """Be the one who acts, for a while: ``True`` for whoever holds the lease now."""
     return bool(

@@ -39,6 +39,7 @@ class Reaper:
         self._me = hearts.owner()
         self._beaten_at = -HEARTBEAT_SECONDS
         self._pinged_at = time.monotonic()
+        self._mine_until = 0.0
         self._answered: set[str] = set()
 
     def run(self) -> None:
@@ -67,12 +68,23 @@ class Reaper:
             self._pinged_at = now
             # Not in this thread: a broker that hangs must not stop the mending.
             threading.Thread(target=self._ping, daemon=True).start()
-        with runtime().database.write() as tx:
-            mine = jobs.take_lease(tx, "reaper", self._me, LEASE_SECONDS)
-        if mine:
+        if self._may_act(now):
             from marketjobs.tasks.publish import publisher, queue_is_empty
 
             ledger.reap(runtime(), publisher(runtime().settings), queue_is_empty)
+
+    def _may_act(self, now: float) -> bool:
+        """Do we hold the lease?  It is written only when it is to be had, or half over."""
+        if now < self._mine_until - LEASE_SECONDS / 2:
+            return True
+        with runtime().database.read() as tx:
+            free = jobs.lease_is_free(tx, "reaper", self._me)
+        if not free:
+            return False
+        with runtime().database.write() as tx:
+            mine = jobs.take_lease(tx, "reaper", self._me, LEASE_SECONDS)
+        self._mine_until = now + LEASE_SECONDS if mine else 0.0
+        return mine
 
     def _beat(self) -> None:
         with runtime().database.read() as tx:
