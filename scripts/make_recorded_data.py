@@ -161,9 +161,7 @@ def main(arguments: list[str] | None = None) -> int:
     here = Path(__file__).resolve().parent.parent
     parser = argparse.ArgumentParser(description="Make the data files of the provider `recorded`.")
     parser.add_argument("--source", type=Path, help="stocks.csv.gz (default: bokeh_sampledata's)")
-    parser.add_argument(
-        "--out", type=Path, default=here / "src" / "marketjobs" / "providers" / "recorded_data"
-    )
+    parser.add_argument("--out", type=Path, default=here / "src" / "marketjobs" / "providers" / "recorded_data")
     options = parser.parse_args(arguments)
     try:
         lines = make(options.source or find_source(), options.out)

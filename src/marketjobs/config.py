@@ -6,24 +6,26 @@ that need settings are handed them, or call :func:`current`, which loads at its 
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlsplit, urlunsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
-from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import ConfigError, InvalidInput
 
 PREFIX = "MARKETJOBS_"
 FILE_NAME = "config.toml"
+MASK = "********"
+PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 QueueName = Literal["market_data", "news", "portfolio", "analytics", "default"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 # The ecosystem's names, below ours and above the file; the first that is set wins.
@@ -42,21 +44,31 @@ def _rates(texts: list[str]) -> list[str]:
 
 
 def _database_url(url: str) -> str:
-    if url and not url.startswith("sqlite:"):
-        raise ValueError("this version keeps its store in SQLite: leave it empty, or sqlite:///FILE")
+    if url and (not re.fullmatch(r"sqlite:///.*[^/]", url) or url.endswith(":memory:")):
+        raise ValueError("this version keeps its store in a SQLite file: leave it empty, or sqlite:///FILE")
     return url
 
 
 def _broker_url(url: str) -> str:
-    if url and not url.startswith(("redis://", "rediss://", "redis+socket://")):
+    if url and not (url.startswith(("redis://", "rediss://", "redis+socket://")) and _split(url)):
         raise ValueError("leave it empty for the embedded queue, or redis://HOST:PORT/DB (rediss:// for TLS)")
     return url
 
 
 def _http_url(url: str) -> str:
-    if not re.fullmatch(r"https?://[^\s/]+\S*", url):
+    if not (re.fullmatch(r"https?://[^\s/]+\S*", url) and _split(url)):
         raise ValueError("an http:// or https:// address")
     return url.rstrip("/")
+
+
+def _split(url: str) -> SplitResult | None:
+    """The parts of an address; ``None`` for one that can't be taken apart."""
+    try:
+        parts = urlsplit(url)
+        _ = parts.port
+    except ValueError:
+        return None
+    return parts
 
 
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
@@ -156,12 +168,8 @@ class NetworkSettings(Section):
     ca_bundle: str = Field("", description="File of trusted authorities; empty: SSL_CERT_FILE, else the bundled one.")
 
 
-class Settings(BaseSettings):
-    """All settings, frozen.  ``origins`` maps ``section.key`` to where its value came from."""
-
-    model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
-    )
+class Settings(Section):
+    """All settings, frozen; :func:`load` makes them."""
 
     broker: BrokerSettings = BrokerSettings()
     database: DatabaseSettings = DatabaseSettings()
@@ -171,10 +179,10 @@ class Settings(BaseSettings):
     logging: LoggingSettings = LoggingSettings()
     network: NetworkSettings = NetworkSettings()
 
-    _home: Path = Path()
-    _file: Path | None = None
-    _origins: dict[str, str] = {}
-    _eager: bool = False
+    _home: Path = PrivateAttr(default_factory=Path)
+    _file: Path | None = PrivateAttr(default=None)
+    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
+    _eager: bool = PrivateAttr(default=False)
 
     @property
     def home(self) -> Path:
@@ -208,14 +216,17 @@ class Settings(BaseSettings):
 
     def secrets(self) -> Iterator[str]:
         """Every text that must never be shown: keys, and passwords inside URLs."""
+        addresses = [self.broker.url, self.database.url, self.network.proxy]
+        addresses += [os.environ.get(name, "") for name in PROXY_VARIABLES]
         for name in (*type(self.providers).model_fields, *(self.providers.__pydantic_extra__ or {})):
             section = self.providers.of(name)
             if isinstance(section, ProviderSettings):
                 yield from (key.get_secret_value() for key in section.api_keys)
-        for url in (self.broker.url, self.database.url, self.network.proxy):
-            password = urlsplit(url).password if "@" in url else None
-            if password:
-                yield password
+                addresses.append(section.base_url)
+        for address in addresses:
+            parts = _split(address) if "@" in address else None
+            if parts is not None and parts.password:
+                yield parts.password
 
 
 def settings_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -229,15 +240,18 @@ def settings_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterat
 
 
 def masked(key: str, value: Any) -> Any:
-    """A value as it may be shown: keys and the passwords of URLs are hidden."""
+    """A value as it may be shown: keys and the passwords of addresses are hidden."""
     if key.endswith("api_keys"):
-        return ["********" for _ in value]
-    if isinstance(value, str) and "://" in value and "@" in value:
-        parts = urlsplit(value)
-        if parts.password:
-            host = parts.netloc.rpartition("@")[2]
-            return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:********@{host}"))
-    return value
+        return [MASK for _ in value]
+    if not isinstance(value, str) or "@" not in value:
+        return value
+    parts = _split(value)
+    if parts is None or not parts.scheme or not parts.netloc:
+        return MASK  # an address gone wrong: nobody can tell where its password is
+    if not parts.password:
+        return value
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{MASK}@{host}"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,16 +372,36 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
                 values.setdefault(section, {})[key] = environ[name]
                 variables[f"{section}.{key}"] = name
                 break
-    source = EnvSettingsSource(Settings, env_prefix=PREFIX, env_nested_delimiter="__")
+    for name, text in environ.items():
+        path = name.upper().removeprefix(PREFIX).lower().split("__")
+        if not name.upper().startswith(PREFIX) or (len(path) == 1 and path[0] not in Settings.model_fields):
+            continue
+        if path[0] not in Settings.model_fields:
+            raise ConfigError(f"{name}: unknown key {path[0]}", hint="marketjobs config show --all")
+        _put(values, path, _decoded(name, text))
+        variables[".".join(path)] = name
+    return values, variables
+
+
+def _decoded(name: str, text: str) -> Any:
+    """Lists and tables are written as JSON; everything else is a text, which pydantic reads."""
+    if text.lstrip()[:1] not in ("[", "{"):
+        return text
     try:
-        ours = source()
-    except SettingsError as exc:
-        raise ConfigError(f"environment: {exc.__cause__ or exc}: lists and tables are written as JSON") from exc
-    for name in environ:
-        section, _, key = name.upper().removeprefix(PREFIX).partition("__")
-        if name.upper().startswith(PREFIX) and key and section.lower() in Settings.model_fields:
-            variables[f"{section}.{key.replace('__', '.')}".lower()] = name
-    return _merge(values, ours), variables
+        return json.loads(text)
+    except ValueError as exc:
+        raise ConfigError(f'{name}: is no valid JSON: lists and tables are written like ["a", "b"]') from exc
+
+
+def _put(values: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Set a key below its tables; a table given whole and one of its keys together are merged."""
+    *tables, last = path
+    for table in tables:
+        values = values.setdefault(table, {})
+        if not isinstance(values, dict):
+            return  # the whole was given as something that is no table: the check will say so
+    below = values.get(last)
+    values[last] = _merge(value, below) if isinstance(below, dict) and isinstance(value, dict) else value
 
 
 def _merge(low: dict[str, Any], high: dict[str, Any]) -> dict[str, Any]:
@@ -390,13 +424,30 @@ def _explain(error: ValidationError, origins: Mapping[str, str], file: Path | No
     first = error.errors(include_url=False)[0]
     place = [str(part) for part in first["loc"] if not isinstance(part, int)]
     key = ".".join(place)
-    origin = next((origins[k] for k in origins if k == key or k.startswith(f"{key}.")), str(file or "settings"))
+    # The key itself, a key below it, or the table that it was given in.
+    origin = next(
+        (origins[k] for k in origins if k == key or k.startswith(f"{key}.") or key.startswith(f"{k}.")),
+        str(file or "settings"),
+    )
     if first["type"] == "extra_forbidden":
         return f"{origin}: unknown key {key}"
-    shown = "********" if "api_keys" in key else f"{masked(key, first.get('input'))!r:.60}"
+    shown = _shown(key, first.get("input"))
     if first["type"] == "value_error":
         return f"{origin}: {key} = {shown}: {first['msg'].removeprefix('Value error, ')}"
-    return f"{origin}: {key} = {shown}: expected {first['msg'].removeprefix('Input should be ')}"
+    expected = first["msg"].removeprefix("Input should be ")
+    if first["type"] == "list_type" and origin in os.environ:
+        expected = 'a list, written as JSON like ["a", "b"]'
+    return f"{origin}: {key} = {shown}: expected {expected}"
+
+
+def _shown(key: str, given: Any) -> str:
+    """What was given, as far as it can hold no secret."""
+    if "api_keys" in key or isinstance(given, dict):
+        return MASK
+    if isinstance(given, list):
+        plain = all(isinstance(one, str | int | float) and "@" not in str(one) for one in given)
+        return f"{given!r:.60}" if plain and "providers" != key.rpartition(".")[0] else MASK
+    return f"{masked(key, given)!r:.60}"
 
 
 def _check_plugins(settings: Settings, origins: Mapping[str, str]) -> None:

@@ -104,6 +104,14 @@ class ProviderError(MarketJobsError):
         self.symbol = symbol
         self.retry_after_seconds = retry_after_seconds
 
+    def __reduce__(self) -> tuple[object, ...]:
+        # An exception leaves a pool process pickled, and pickle knows of positional arguments only.
+        return _rebuilt, (type(self), self.message), self.__dict__
+
+
+def _rebuilt(kind: type[ProviderError], message: str) -> ProviderError:
+    return kind(message, provider="")
+
 
 class RateLimited(ProviderError):
     """The vendor said: too many requests.  Waiting helps, other symbols would fare the same."""

@@ -9,9 +9,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
-from marketjobs.config import Settings
-
-MASK = "********"
+from marketjobs.config import MASK, Settings
 
 
 class Redact(logging.Filter):
@@ -24,7 +22,11 @@ class Redact(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if self._secrets:
-            record.msg, record.args = self.clean(record.getMessage()), None
+            try:
+                message = record.getMessage()
+            except (TypeError, ValueError, KeyError):  # a wrong format string must not break who logs
+                message = f"{record.msg} (its arguments do not fit)"
+            record.msg, record.args = self.clean(message), None
             if record.exc_info and not record.exc_text:
                 record.exc_text = self.clean(logging.Formatter().formatException(record.exc_info))
         return True

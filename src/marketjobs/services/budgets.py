@@ -34,7 +34,7 @@ class BudgetGate:
         self._after_hold = False
         shortest = min((rate.seconds for rate in self._rates), default=1)
         # Half the shortest window: so late a call can still be restamped before its successors are out.
-        self._horizon = shortest / 2
+        self._horizon = min(shortest / 2, patience_seconds)
         self._slack = min((rate.guard_seconds for rate in self._rates), default=1.0) / 3
         self._lead = 0.0
 

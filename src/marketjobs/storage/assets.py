@@ -52,7 +52,7 @@ def activate(database: Database, symbols: Sequence[str], *, asset_class: AssetCl
         for symbol in symbols:
             asset = found.get(symbol)
             if asset is None:
-                asset = Asset(symbol=symbol, created_at=time.time())
+                asset = found[symbol] = Asset(symbol=symbol, created_at=time.time())
                 changed.append(symbol)
             elif asset.status != ACTIVE:
                 changed.append(symbol)
@@ -112,7 +112,7 @@ def describe(database: Database, facts: dict[str, AssetFacts], provider: str) ->
 
 def listed(database: Database, *, active_only: bool = False) -> list[AssetRecord]:
     """By symbol."""
-    with session(database) as current:
+    with session(database, read_only=True) as current:
         query = select(Asset).order_by(Asset.symbol)
         if active_only:
             query = query.where(Asset.status == ACTIVE)
@@ -120,7 +120,7 @@ def listed(database: Database, *, active_only: bool = False) -> list[AssetRecord
 
 
 def get(database: Database, symbol: str) -> AssetRecord | None:
-    with session(database) as current:
+    with session(database, read_only=True) as current:
         asset = current.exec(select(Asset).where(Asset.symbol == symbol)).first()
         return None if asset is None else _record(asset)
 

@@ -130,7 +130,7 @@ class Database:
         with self._slots:
             connection = None
             try:
-                connection = self._idle.pop() if self._idle else self._connect()
+                connection = self._take()
                 yield connection
             except sqlite3.Error as exc:
                 raise translated(exc, self.path) from exc
@@ -140,6 +140,12 @@ class Database:
                         connection.close()
                     else:
                         self._idle.append(connection)
+
+    def _take(self) -> sqlite3.Connection:
+        try:
+            return self._idle.pop()
+        except IndexError:  # asked for, not looked at before: another thread may have been quicker
+            return self._connect()
 
     def _connect(self) -> sqlite3.Connection:
         connection = connect(self.path, busy_seconds=self.busy_seconds)
@@ -162,9 +168,13 @@ def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connec
         raise StorageError(f"SQLite {sqlite3.sqlite_version} is too old: 3.35 or newer is needed (UPDATE .. RETURNING)")
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.row_factory = sqlite3.Row
-    if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
-        _switch_to_wal(connection)
-    connection.execute("PRAGMA foreign_keys=ON")
+    try:
+        if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
+            _switch_to_wal(connection)
+        connection.execute("PRAGMA foreign_keys=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 

@@ -14,6 +14,8 @@ from sqlmodel import Session, create_engine
 from marketjobs.errors import StorageError
 from marketjobs.storage.database import POOL_SIZE, Database, translated
 
+READ_ONLY = "marketjobs_read_only"
+
 
 @lru_cache(maxsize=8)
 def engine_for(database: Database) -> Engine:
@@ -30,17 +32,23 @@ def engine_for(database: Database) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection):
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(READ_ONLY)
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     return engine
 
 
 @contextmanager
-def session(database: Database) -> Iterator[Session]:
-    """A transaction of SQLModel objects; commits at the end.  Objects stay readable after it."""
+def session(database: Database, *, read_only: bool = False) -> Iterator[Session]:
+    """A transaction of SQLModel objects; commits at the end.  Objects stay readable after it.
+
+    ``read_only``: it takes no write lock, so it waits for nobody.
+    """
     try:
         with Session(engine_for(database), expire_on_commit=False) as current:
+            if read_only:
+                current.connection(execution_options={READ_ONLY: True})
             yield current
             current.commit()
     except DBAPIError as exc:

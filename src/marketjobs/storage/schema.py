@@ -49,32 +49,37 @@ def upgrade(database: Database) -> bool:
     from alembic import command
     from alembic.config import Config
     from sqlalchemy import create_engine
+    from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import StaticPool
 
     try:
         connection = connect(database.path, busy_seconds=60)
     except sqlite3.Error as exc:
         raise translated(exc, database.path) from exc
+    engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     try:
-        connection.execute("BEGIN IMMEDIATE")
-        found = _version_inside(connection)
-        _refuse_newer(found, database.path)
-        if found == HEAD:
-            return False
-        if found is not None:
-            _copy(database.path, found)
-        engine = create_engine("sqlite://", creator=lambda: connection, poolclass=StaticPool)
-        config = Config()
-        config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
-        with engine.connect() as bound:
+        # One transaction for all: SQLAlchemy's first look at a connection ends with a ROLLBACK, so ours begins after
+        # it; and where alembic finds one begun, it does not commit after each migration.
+        with engine.begin() as bound:
+            connection.execute("BEGIN IMMEDIATE")
+            found = _version_inside(connection)
+            _refuse_newer(found, database.path)
+            if found == HEAD:
+                return False
+            if found is not None:
+                _copy(database.path, found)
             config.attributes["connection"] = bound
             command.upgrade(config, HEAD)
-            # SQLAlchemy's own idea of a transaction ends here; ours is committed below.
-            if connection.in_transaction:
-                connection.execute("COMMIT")
+            assert connection.in_transaction, "a migration must not commit by itself"
         return True
     except sqlite3.Error as exc:
         raise translated(exc, database.path) from exc
+    except DBAPIError as exc:
+        if isinstance(exc.orig, sqlite3.Error):
+            raise translated(exc.orig, database.path) from exc
+        raise
     finally:
         if connection.in_transaction:
             connection.execute("ROLLBACK")

@@ -5,5 +5,5 @@ from __future__ import annotations
 from alembic import context
 
 connection = context.config.attributes["connection"]
-context.configure(connection=connection, render_as_batch=True, transactional_ddl=False)
+context.configure(connection=connection, render_as_batch=True)
 context.run_migrations()

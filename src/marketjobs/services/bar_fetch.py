@@ -1,0 +1,286 @@
+"""One attempt at a fetch: fans out over symbols, checks and compares, stores in bulk as answers come."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from marketjobs.domain.assets import AssetFacts
+from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
+from marketjobs.domain.intervals import day_of, next_period, period_start, stamp_of
+from marketjobs.domain.jobs import JsonDict
+from marketjobs.domain.ranges import Range, merge
+from marketjobs.domain.reports import Hold, SymbolFailure, SymbolOutcome, SymbolStatus
+from marketjobs.errors import (
+    BudgetSpent,
+    DataRejected,
+    LeaseLost,
+    MarketJobsError,
+    ProviderError,
+    SymbolDelisted,
+    SymbolUnknown,
+)
+from marketjobs.services import loop
+from marketjobs.services.bar_plan import GAP_TRIES, Plan, plan_symbol, refuse_mixture, today
+from marketjobs.services.bar_request import FetchRequest
+from marketjobs.services.jobs import JobContext
+from marketjobs.storage import assets, bars
+from marketjobs.storage.bars import Series, Stored
+from marketjobs.storage.database import Transaction
+
+STORE_EVERY = 16
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One symbol's checked answers, ready to be stored."""
+
+    plan: Plan
+    asked: tuple[Range, ...]
+    bars: list[Bar]
+    rejected: list[Rejected]
+    rules: str
+    actions: list[Action]
+    facts: AssetFacts
+    open_from: int
+    restated: str | None = None
+
+
+class Fetch:
+    """``run`` gives an outcome a symbol; ``hold`` is set when the rest must wait for a budget."""
+
+    def __init__(self, ctx: JobContext, request: FetchRequest, total: int, done: int) -> None:
+        self.ctx = ctx
+        self.request = request
+        self.provider = ctx.runtime.provider(request.provider)
+        self.total, self.done = total, done
+        self.outcomes: list[SymbolOutcome] = []
+        self.hold: Hold | None = None
+        self._ready: list[Found] = []
+
+    def run(self, symbols: Sequence[str]) -> list[SymbolOutcome]:
+        database = self.ctx.runtime.database
+        with database.read() as tx:
+            plans = [
+                plan_symbol(tx, self.request, self.provider, symbol, bars.asset_id(tx, symbol)) for symbol in symbols
+            ]
+        try:
+            loop.run(self._all(plans), on_start=self.ctx.on_end)
+        except (asyncio.CancelledError, KeyboardInterrupt):
+            reason = self.ctx.why_ended()
+            if not isinstance(reason, LeaseLost):
+                self._store()  # what has been answered need not be asked for again
+            raise reason or KeyboardInterrupt from None
+        except BaseExceptionGroup as group:
+            # Only what is no symbol's fault comes here: the store is away, the lease is lost, a defect.
+            raise group.exceptions[0] from None
+        return self.outcomes
+
+    async def _all(self, plans: Sequence[Plan]) -> None:
+        section = self.ctx.runtime.settings.providers.of(self.request.provider)
+        places = asyncio.Semaphore(getattr(section, "max_connections", 1))
+        async with asyncio.TaskGroup() as group:
+            for one in plans:
+                group.create_task(self._symbol(one, places))
+        self._store()
+
+    async def _symbol(self, one: Plan, places: asyncio.Semaphore) -> None:
+        async with places:
+            try:
+                if self.hold is not None:
+                    raise BudgetSpent(
+                        f"{self.provider.name} is held: {self.hold.why}",
+                        provider=self.provider.name,
+                        retry_after_seconds=self.hold.seconds,
+                    )
+                refuse_mixture(one.symbol, self.provider, one.series)
+                found = await self._ask(one)
+            except MarketJobsError as exc:
+                self._failed(one, exc)
+                return
+        self._ready.append(found)
+        if len(self._ready) >= STORE_EVERY:
+            self._store()
+
+    async def _ask(self, one: Plan) -> Found:
+        """Ask for what is planned, and for the whole series when the answer restates it."""
+        answers = [await self._query(one, wanted) for wanted in one.ranges]
+        found = self._checked(one, answers)
+        why = self._restatement(one, found)
+        if why is None:
+            return found
+        assert one.series.first is not None and one.series.last is not None
+        after_last = stamp_of(next_period(day_of(one.series.last), self.request.interval))
+        whole = merge([*one.ranges, Range(one.series.first, after_last)])
+        span = Range(whole[0].start, whole[-1].end)
+        if len(one.ranges) != 1 or one.ranges[0] != span:
+            found = self._checked(one, [await self._query(one, span)])
+        self._require_whole(one, found)
+        return replace(found, restated=why)
+
+    async def _query(self, one: Plan, wanted: Range) -> BarAnswer:
+        try:
+            return await self.provider.bars(BarQuery(one.symbol, self.request.interval, wanted))
+        except SymbolUnknown as exc:
+            if self.provider.name in one.series.providers:
+                raise SymbolDelisted(exc.message, provider=exc.provider, symbol=one.symbol) from exc
+            raise
+
+    def _checked(self, one: Plan, answers: Sequence[BarAnswer]) -> Found:
+        now = time.time()
+        good: dict[int, Bar] = {}
+        rejected: list[Rejected] = []
+        actions: dict[tuple[int, str], Action] = {}
+        rules: list[str] = []
+        for answer in answers:
+            checked = check(answer, now)
+            good.update((bar.ts, bar) for bar in checked.bars)
+            rejected += checked.rejected
+            rules += [checked.rules()] if checked.rejected else []
+            actions.update(((action.ts, action.kind), action) for action in answer.actions)
+        if rejected and not good:
+            raise DataRejected(f"{one.symbol}: every row breaks a rule ({'; '.join(rules)})")
+        this_period = stamp_of(period_start(today(self.provider), self.request.interval))
+        return Found(
+            plan=one,
+            asked=tuple(answer.query.range for answer in answers),
+            bars=[good[ts] for ts in sorted(good)],
+            rejected=rejected,
+            rules="; ".join(rules),
+            actions=list(actions.values()),
+            facts=answers[-1].facts if answers else AssetFacts(),
+            open_from=min([this_period, *(bar.ts for bar in good.values() if bar.provisional)]),
+        )
+
+    def _restatement(self, one: Plan, found: Found) -> str | None:
+        """Why the stored series must be asked for again, if it must."""
+        series = one.series
+        if series.first is None or not found.asked:
+            return None
+        for action in found.actions:
+            known = one.actions.get((action.ts, action.kind))
+            if known != action.value and action.ts > series.first:
+                what = "split" if action.kind == SPLIT else "dividend"
+                return f"restated: {what} of {action.value:g} on {day_of(action.ts)}"
+        if found.bars:
+            with self.ctx.runtime.database.read() as tx:
+                stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
+            stamp = restated(found.bars, stored)
+            if stamp is not None:
+                return f"restated: the vendor changed {day_of(stamp)}"
+        return None
+
+    def _require_whole(self, one: Plan, found: Found) -> None:
+        """A series is rewritten only from an answer that holds all of it: bases are never mixed."""
+        assert one.series.first is not None and one.series.last is not None
+        with self.ctx.runtime.database.read() as tx:
+            stored = bars.stored_bars(tx, one.asset, self.request.interval, one.series.first, one.series.last)
+        given = {bar.ts for bar in found.bars}
+        lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
+        if lacking:
+            raise DataRejected(
+                f"{one.symbol}: the restated history lacks {len(lacking)} of {len(stored)} stored bars"
+                f" (first {day_of(lacking[0])}); the stored bars stay as they are"
+            )
+
+    def _failed(self, one: Plan, error: MarketJobsError) -> None:
+        if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
+            seconds = max(error.retry_after_seconds, self.hold.seconds if self.hold else 0.0)
+            why = self.hold.why if self.hold else error.message
+            self.hold = Hold(seconds, why)
+        self._settle([self._outcome(one, SymbolStatus.FAILED, error=SymbolFailure.of(error))], record=False)
+
+    def _store(self) -> None:
+        """Everything that is ready, in one transaction with its outcomes."""
+        ready, self._ready = self._ready, []
+        if not ready:
+            return
+        # An asset is made once a vendor has spoken of it: a mistyped symbol leaves no trace.
+        new = [found.plan.symbol for found in ready if not found.plan.asset]
+        ids = assets.ensure(self.ctx.runtime.database, new) if new else {}
+        ready = [
+            found if found.plan.asset else replace(found, plan=replace(found.plan, asset=ids[found.plan.symbol]))
+            for found in ready
+        ]
+        settled: list[SymbolOutcome] = []
+        fetched_at = int(time.time())
+        progress = (self.done + len(ready)) / self.total
+        outcomes: list[JsonDict] = []
+        with self.ctx.storing(outcomes, progress) as tx:
+            provider = bars.provider_id(tx, self.provider.name)
+            settled += [self._write(tx, found, provider, fetched_at) for found in ready]
+            outcomes += [one.to_json() for one in settled]
+        assets.describe(
+            self.ctx.runtime.database,
+            {found.plan.symbol: found.facts for found in ready if found.facts != AssetFacts()},
+            self.provider.name,
+        )
+        self._settle(settled, record=True)
+
+    def _write(self, tx: Transaction, found: Found, provider: int, fetched_at: int) -> SymbolOutcome:
+        one, interval = found.plan, self.request.interval
+        stored = bars.upsert(tx, one.asset, interval, found.bars, provider, fetched_at)
+        bars.upsert_actions(tx, one.asset, found.actions, provider, fetched_at)
+        if found.restated:
+            # The whole series was given anew: an event that the vendor no longer lists was withdrawn.
+            listed = {(action.ts, action.kind) for action in found.actions}
+            gone = [key for key in one.actions if key not in listed and key[0] in found.asked[0]]
+            bars.drop_actions(tx, one.asset, gone, provider)
+        bars.note_gaps(tx, one.asset, interval, found.bars, found.rejected)
+        coverage = bars.series(tx, one.asset, interval, GAP_TRIES).coverage
+        for asked in found.asked:
+            known = Range(asked.start, min(asked.end, max(found.open_from, asked.start)))
+            if known.start < known.end:
+                bars.add_coverage(tx, one.asset, interval, coverage, known)
+                coverage = tuple(merge([*coverage, known]))
+        self._drop_unconfirmed(tx, found)
+        after = bars.series(tx, one.asset, interval, GAP_TRIES)
+        status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
+        if not after.rows:
+            status = SymbolStatus.EMPTY
+        return self._outcome(one, status, stored=stored, found=found, after=after)
+
+    def _drop_unconfirmed(self, tx: Transaction, found: Found) -> None:
+        # A provisional bar that the vendor passes over while it gives later ones never became a session.
+        if not found.bars:
+            return
+        given = {bar.ts for bar in found.bars} | {row.ts for row in found.rejected}
+        stored = bars.stored_bars(tx, found.plan.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
+        gone = [bar.ts for bar in stored if bar.provisional and bar.ts not in given]
+        if gone:
+            bars.drop_provisional(tx, found.plan.asset, self.request.interval, gone)
+
+    def _outcome(
+        self,
+        one: Plan,
+        status: SymbolStatus,
+        *,
+        stored: Stored | None = None,
+        found: Found | None = None,
+        after: Series | None = None,
+        error: SymbolFailure | None = None,
+    ) -> SymbolOutcome:
+        stored = stored or Stored()
+        series = after or one.series
+        notes = [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
+        return SymbolOutcome(
+            symbol=one.symbol,
+            interval=self.request.interval.value,
+            status=status,
+            provider=self.provider.name,
+            rows_new=stored.new,
+            rows_changed=stored.changed,
+            rows_unchanged=stored.unchanged,
+            rows_rejected=len(found.rejected) if found else 0,
+            first=None if series.first is None else day_of(series.first).isoformat(),
+            last=None if series.last is None else day_of(series.last).isoformat(),
+            error=error,
+            note="; ".join(note for note in notes if note) or None,
+        )
+
+    def _settle(self, outcomes: Sequence[SymbolOutcome], *, record: bool) -> None:
+        self.outcomes += outcomes
+        self.done += len(outcomes)
+        self.ctx.progress(self.done / self.total, f"{self.done} of {self.total} symbols")

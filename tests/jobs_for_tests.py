@@ -1,0 +1,85 @@
+"""Tasks that only tests have, on the product's own app: `celery -A jobs_for_tests worker` serves them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from typing import Any
+
+from marketjobs import config
+from marketjobs.tasks.celery import app
+
+
+def leave(text: str) -> None:
+    """Write a line that stays whatever becomes of this process."""
+    path = config.home_folder() / "effects"
+    with path.open("a") as sink:
+        sink.write(text + "\n")
+
+
+@app.task(name="tests.add", queue="default")
+def add(a: int, b: int = 0) -> int:
+    leave(f"add {a} {b}")
+    return a + b
+
+
+@app.task(name="tests.count", queue="default", bind=True)
+def count(self: Any, number: int, seconds: float = 0.0) -> int:
+    """Leaves a line at its end."""
+    time.sleep(seconds)
+    leave(f"{self.request.id} {number}")
+    return number
+
+
+@app.task(name="tests.nap", queue="default")
+def nap(seconds: float, name: str = "nap") -> str:
+    leave(f"{name} began {os.getpid()}")
+    time.sleep(seconds)
+    leave(f"{name} ended {os.getpid()}")
+    return name
+
+
+@app.task(name="tests.fail", queue="default")
+def fail(message: str) -> None:
+    raise ValueError(message)
+
+
+@app.task(name="tests.again", queue="default", bind=True)
+def again(self: Any, times: int, countdown: float = 0.05) -> int:
+    """Asks for ``times`` retries, then says how many there were."""
+    leave(f"again {self.request.retries}")
+    if self.request.retries < times:
+        raise self.retry(countdown=countdown)
+    return int(self.request.retries)
+
+
+@app.task(name="tests.auto", queue="default", bind=True, autoretry_for=(LookupError,), retry_backoff=False)
+def auto(self: Any, times: int) -> int:
+    if self.request.retries < times:
+        raise LookupError("not yet")
+    return int(self.request.retries)
+
+
+@app.task(name="tests.poison", queue="default")
+def poison() -> None:
+    leave("poison")
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="tests.hang", queue="default", time_limit=2, soft_time_limit=None)
+def hang() -> None:
+    leave(f"hang {os.getpid()}")
+    while True:
+        time.sleep(1)
+
+
+@app.task(name="tests.soft", queue="default", time_limit=30, soft_time_limit=1)
+def soft() -> None:
+    leave("soft")
+    time.sleep(20)
+
+
+@app.task(name="tests.nested", queue="default")
+def nested(a: int) -> str:
+    return str(add.delay(a, 1).id)

@@ -1,0 +1,143 @@
+"""What is imported when: `--help` and the commands that only look must answer at once, importing opens nothing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import marketjobs
+from marketjobs.services.runtime import Runtime
+
+Python = Callable[..., "subprocess.Popen[str]"]
+HEAVY = ("celery", "kombu", "billiard", "sqlalchemy", "sqlmodel", "alembic", "pandas", "numpy", "yfinance", "curl_cffi")
+REPORT = """
+import json, sys
+heavy = json.loads(sys.argv[1])
+print(json.dumps([name for name in heavy if name in sys.modules]))
+"""
+
+
+def loaded(python: Python, code: str, heavy: tuple[str, ...] = HEAVY) -> list[str]:
+    """Which of the heavy packages a snippet has imported."""
+    process = python(f"{code}\n{REPORT}", json.dumps(heavy))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    found: list[str] = json.loads(out.splitlines()[-1])
+    return found
+
+
+RUN = """
+import contextlib, io, sys
+from marketjobs import cli
+said = io.StringIO()
+command = {command!r}
+code = None
+with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+    arguments, sys.argv = sys.argv[1:], ["marketjobs"]
+    try:
+        cli.main(command)
+    except SystemExit as exc:
+        code = exc.code
+sys.argv = ["-", *arguments]
+assert code == {code}, (code, said.getvalue())
+assert said.getvalue().strip()
+"""
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["import marketjobs", "import marketjobs.cli", "from marketjobs import errors, config, log"],
+)
+def test_importing_is_cheap(python: Python, code: str) -> None:
+    assert loaded(python, code) == []
+
+
+@pytest.mark.parametrize(
+    "command", [["--help"], ["fetch-market-data", "--help"], ["worker", "--help"], ["status", "-h"], ["--version"]]
+)
+def test_help_imports_nothing_heavy(python: Python, home: Path, command: list[str]) -> None:
+    assert loaded(python, RUN.format(command=command, code=0)) == []
+    assert not home.exists()
+
+
+@pytest.mark.parametrize("command", [["status"], ["jobs"], ["worker-stats"], ["list-active"], ["status", "--json"]])
+def test_commands_that_look_need_neither_celery_nor_sqlalchemy(
+    python: Python, runtime: Runtime, command: list[str]
+) -> None:
+    assert runtime.database.path.exists()
+    assert loaded(python, RUN.format(command=command, code=0)) == []
+
+
+def test_a_usage_error_imports_nothing_heavy(python: Python, home: Path) -> None:
+    assert loaded(python, RUN.format(command=["fetch-market-data", "--nonsense"], code=2)) == []
+    assert not home.exists()
+
+
+OPENS_NOTHING = """
+import importlib, pkgutil, socket, sqlite3, sys
+import marketjobs
+
+opened = []
+
+def watch(event, arguments):
+    if event in ("socket.connect", "socket.bind", "sqlite3.connect", "subprocess.Popen", "os.fork"):
+        opened.append((event, repr(arguments)))
+    if event == "open" and isinstance(arguments[2], int) and arguments[2] & 3:
+        opened.append((event, repr(arguments)))
+
+names = [one.name for one in pkgutil.walk_packages(marketjobs.__path__, "marketjobs.")]
+names = [name for name in names if not name.endswith("__main__") and "migrations.env" not in name]
+assert len(names) > 40, names
+sys.dont_write_bytecode = True
+# What libraries do on import is theirs; they are imported before the watch begins.
+import celery, kombu, sqlmodel, alembic.command, yfinance, curl_cffi.requests, billiard, redis
+sys.addaudithook(watch)
+for name in names:
+    importlib.import_module(name)
+assert not opened, opened
+print(len(names))
+"""
+
+
+def test_importing_any_module_opens_nothing(python: Python, home: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "person"
+    outside.mkdir()
+    process = python(OPENS_NOTHING, env=_environment(outside))
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert int(out) > 40
+    assert not home.exists()
+
+
+def test_importing_our_modules_leaves_no_file_in_a_persons_home(python: Python, home: Path, tmp_path: Path) -> None:
+    outside = tmp_path / "person"
+    outside.mkdir()
+    code = """
+    import importlib, pkgutil, marketjobs
+    for one in pkgutil.walk_packages(marketjobs.__path__, "marketjobs."):
+        if not one.name.endswith("__main__") and "migrations.env" not in one.name:
+            importlib.import_module(one.name)
+    """
+    process = python(code, env=_environment(outside))
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert [path for path in outside.rglob("*") if path.is_file()] == []
+    assert not home.exists()
+
+
+def _environment(person: Path) -> dict[str, str]:
+    import os
+
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("XDG_")}
+    return kept | {"HOME": str(person), "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def test_the_package_offers_what_it_promises() -> None:
+    assert callable(marketjobs.submit)
+    assert callable(marketjobs.read.bars)
+    with pytest.raises(AttributeError, match="nonsense"):
+        marketjobs.nonsense  # noqa: B018

@@ -1,0 +1,128 @@
+"""Retries, splitting, states, and reports as a job's result carries them."""
+
+from __future__ import annotations
+
+import random
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, split
+from marketjobs.domain.reports import FetchReport, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
+from marketjobs.errors import RateLimited, SymbolUnknown
+
+seconds = st.floats(min_value=0.001, max_value=10_000)
+
+
+@given(seconds, seconds, st.integers(1, 10_000), st.randoms(use_true_random=False))
+def test_a_retry_waits_between_half_and_all_of_its_step(
+    base: float, cap: float, attempt: int, rng: random.Random
+) -> None:
+    policy = RetryPolicy(base_seconds=base, cap_seconds=cap)
+    step = min(cap, base * 2.0 ** min(attempt - 1, 40))
+    assert step / 2 <= policy.delay_seconds(attempt, rng) <= step
+
+
+def test_steps_double_until_the_cap() -> None:
+    class Longest(random.Random):
+        def uniform(self, a: float, b: float) -> float:
+            return b
+
+    policy = RetryPolicy(base_seconds=2, cap_seconds=15)
+    assert [policy.delay_seconds(attempt, Longest()) for attempt in (1, 2, 3, 4, 50)] == [2, 4, 8, 15, 15]
+
+
+def test_jitter_spreads_a_herd() -> None:
+    delays = {RetryPolicy().delay_seconds(1) for _ in range(100)}
+    assert len(delays) > 90
+
+
+@given(st.lists(st.integers()), st.integers(1, 50))
+def test_split_keeps_order_and_makes_even_runs(items: list[int], size: int) -> None:
+    runs = split(items, size)
+    assert [item for run in runs for item in run] == items
+    lengths = [len(run) for run in runs]
+    assert max(lengths) <= size
+    assert max(lengths) - min(lengths) <= 1
+    assert len(runs) == max(1, -(-len(items) // size))
+
+
+def test_states_are_final_or_open() -> None:
+    assert {state for state in JobState if state.is_final} == FINAL_STATES
+    assert set(JobState) == FINAL_STATES | OPEN_STATES
+    assert {state.value for state in FINAL_STATES} == {"succeeded", "partial", "dead", "cancelled"}
+
+
+# -- reports ----------------------------------------------------------------------------------------------
+
+texts = st.text(max_size=20)
+counts = st.integers(0, 10**6)
+failures = st.builds(SymbolFailure, texts, texts, st.booleans())
+outcomes = st.builds(
+    SymbolOutcome,
+    symbol=texts,
+    interval=texts,
+    status=st.sampled_from(SymbolStatus),
+    provider=st.none() | texts,
+    rows_new=counts,
+    rows_changed=counts,
+    rows_unchanged=counts,
+    rows_rejected=counts,
+    first=st.none() | texts,
+    last=st.none() | texts,
+    error=st.none() | failures,
+    note=st.none() | texts,
+)
+
+
+@given(outcomes)
+def test_an_outcome_survives_the_ledger(outcome: SymbolOutcome) -> None:
+    assert SymbolOutcome.from_json(orjson.loads(orjson.dumps(outcome.to_json()))) == outcome
+
+
+def test_an_outcome_has_the_promised_keys() -> None:
+    error = SymbolFailure.of(SymbolUnknown("no such symbol", provider="yahoo"))
+    written = SymbolOutcome("X", "1d", SymbolStatus.FAILED, error=error).to_json()
+    promised = (
+        "symbol interval status provider rows_new rows_changed rows_unchanged rows_rejected first last error".split()
+    )
+    assert list(written)[: len(promised)] == promised
+    assert written["error"] == {"cause": "symbol_unknown", "message": "no such symbol", "retryable": False}
+    assert SymbolOutcome("X", "1d", SymbolStatus.STORED).to_json()["error"] is None
+
+
+def made(*statuses: str) -> list[SymbolOutcome]:
+    return [SymbolOutcome(str(number), "1d", SymbolStatus(status)) for number, status in enumerate(statuses)]
+
+
+@pytest.mark.parametrize(
+    ("statuses", "state"),
+    [
+        ((), JobState.SUCCEEDED),
+        (("stored",), JobState.SUCCEEDED),
+        (("stored", "up_to_date", "empty"), JobState.SUCCEEDED),
+        (("stored", "failed"), JobState.PARTIAL),
+        (("empty", "failed"), JobState.PARTIAL),
+        (("failed",), JobState.DEAD),
+        (("failed", "failed"), JobState.DEAD),
+    ],
+)
+def test_the_state_of_a_job_follows_from_its_symbols(statuses: tuple[str, ...], state: JobState) -> None:
+    assert final_state(made(*statuses)) is state
+    assert FetchReport(made(*statuses)).final_state() is state
+
+
+def test_only_what_waiting_may_help_is_tried_again() -> None:
+    again = SymbolOutcome(
+        "A", "1d", SymbolStatus.FAILED, error=SymbolFailure.of(RateLimited("slow down", provider="yahoo"))
+    )
+    never = SymbolOutcome(
+        "B", "1d", SymbolStatus.FAILED, error=SymbolFailure.of(SymbolUnknown("who?", provider="yahoo"))
+    )
+    stored = SymbolOutcome("C", "1d", SymbolStatus.STORED)
+    report = FetchReport([again, never, stored])
+    assert report.retryable == [again]
+    assert report.settled == [never, stored]
+    assert [one["symbol"] for one in report.to_json()["symbols"]] == ["A", "B", "C"]
