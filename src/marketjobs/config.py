@@ -446,7 +446,7 @@ def _shown(key: str, given: Any) -> str:
         return MASK
     if isinstance(given, list):
         plain = all(isinstance(one, str | int | float) and "@" not in str(one) for one in given)
-        return f"{given!r:.60}" if plain and "providers" != key.rpartition(".")[0] else MASK
+        return f"{given!r:.60}" if plain and key.rpartition(".")[0] != "providers" else MASK
     return f"{masked(key, given)!r:.60}"
 
 
