@@ -23,7 +23,7 @@ import termios
 import textwrap
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -266,7 +266,9 @@ class Machine:
     def _once_alive(self, supervisor: Running) -> Running:
         def alive() -> bool:
             assert supervisor.runs, f"the worker ended\n{supervisor.out}\n{supervisor.err}"
-            return bool(self.rows("SELECT 1 FROM worker WHERE id LIKE ? AND stopped_at IS NULL", f"%{supervisor.pid}@%"))
+            return bool(
+                self.rows("SELECT 1 FROM worker WHERE id LIKE ? AND stopped_at IS NULL", f"%{supervisor.pid}@%")
+            )
 
         eventually(alive, f"a worker of {supervisor.arguments}")
         return supervisor
@@ -344,7 +346,7 @@ class Machine:
 
     def processes(self) -> dict[int, str]:
         """Whatever lives in this machine's environment, by process id."""
-        return {pid: title for pid, title in _environments(f"MARKETJOBS_HOME={self.home}")}
+        return dict(_environments(f"MARKETJOBS_HOME={self.home}"))
 
     def no_process_is_left(self, seconds: float = 15.0) -> None:
         try:
@@ -368,7 +370,9 @@ class Machine:
         """End what was started, then what that may have left behind."""
         for one in self.started:
             if one.runs:
-                one.signal(signal.SIGQUIT if "supervised" in one.arguments or "worker" in one.arguments else signal.SIGTERM)
+                one.signal(
+                    signal.SIGQUIT if "supervised" in one.arguments or "worker" in one.arguments else signal.SIGTERM
+                )
         give_up_at = time.monotonic() + 5
         while time.monotonic() < give_up_at and (any(one.runs for one in self.started) or self.processes()):
             time.sleep(0.05)
@@ -434,10 +438,8 @@ def clean_environment() -> dict[str, str]:
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.kill(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def parent_of(pid: int) -> int | None:

@@ -89,6 +89,9 @@ def _run() -> int:
 def _unexpected(error: Exception) -> int:
     """A usage error of the command line's parser, or a defect of ours: one line either way."""
     show = getattr(error, "format_message", None)
+    if type(error).__name__ == "NoArgsIsHelpError":
+        sys.stdout.write(f"{error.format_message()}\n")  # type: ignore[attr-defined]
+        return 2
     if show is not None:
         context: Any = getattr(error, "ctx", None)
         hint = f"{context.command_path} --help" if context is not None else "marketjobs --help"

@@ -314,7 +314,7 @@ def load() -> Settings:
     try:
         settings = Settings.model_validate(merged)
     except ValidationError as exc:
-        raise ConfigError(_explain(exc, origins, file), hint="marketjobs config show --all") from exc
+        raise ConfigError(_explain(exc, origins, file)) from exc
     _check_plugins(settings, origins)
     eager = environ.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower() in ("1", "true", "yes", "on")
     settings._home, settings._file, settings._origins, settings._eager = home_folder(), file, origins, eager
@@ -350,14 +350,14 @@ def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
-        raise ConfigError(f"{path}: can't be read: {exc.strerror}", hint="marketjobs init") from exc
+        raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: is no valid TOML: {exc}") from exc
     ours = set(Settings.model_fields)
     if data and not named and path == Path(FILE_NAME) and not ours & set(data):
         raise ConfigError(
             f"./{FILE_NAME} has no section of marketjobs (it looks like another program's)",
-            hint=f"marketjobs --config {user_config_file()} ..., or run from another folder",
+            hint="marketjobs --config FILE ..., or run it from another folder",
         )
     return data
 
@@ -377,7 +377,7 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
         if not name.upper().startswith(PREFIX) or (len(path) == 1 and path[0] not in Settings.model_fields):
             continue
         if path[0] not in Settings.model_fields:
-            raise ConfigError(f"{name}: unknown key {path[0]}", hint="marketjobs config show --all")
+            raise ConfigError(f"{name}: unknown key {path[0]}: sections are {' '.join(Settings.model_fields)}")
         _put(values, path, _decoded(name, text))
         variables[".".join(path)] = name
     return values, variables

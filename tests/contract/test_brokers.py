@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -226,9 +227,7 @@ class BrokerContract:
         assert machine.job(job_id)["attempt"] == 3
 
     def test_more_retries_than_attempts_end_it(self, machine: Machine, worker: Running) -> None:
-        job_id, said = self.program(
-            machine, "r = again.delay(99); answer = [r.id, raised(lambda: r.get(timeout=30))]"
-        )
+        job_id, said = self.program(machine, "r = again.delay(99); answer = [r.id, raised(lambda: r.get(timeout=30))]")
         assert said.startswith("JobFailed: ")
         assert (machine.job(job_id)["state"], machine.job(job_id)["attempt"]) == ("dead", 3)
 
@@ -268,8 +267,7 @@ class BrokerContract:
     def test_a_naive_eta_is_refused(self, machine: Machine, worker: Running) -> None:
         said = self.program(
             machine,
-            "from datetime import datetime\n"
-            "answer = raised(lambda: add.apply_async((1, 2), eta=datetime(2030, 1, 1)))",
+            "from datetime import datetime\nanswer = raised(lambda: add.apply_async((1, 2), eta=datetime(2030, 1, 1)))",
         )
         assert said.startswith("InvalidInput: eta without a time zone")
 
@@ -614,9 +612,12 @@ def test_which_variable_names_the_broker(tmp_path: Path, variables: tuple[str, .
         origins = {one["key"]: (one["value"], one["origin"]) for one in shown}
         assert origins["broker.url"] == (urls[expected], expected)
         in_celery = machine.python(
-            "import json; from marketjobs.tasks.celery import app; print(json.dumps(app.conf.broker_url))", **urls
+            "import json; from marketjobs.tasks.celery import app\n"
+            "print(json.dumps([app.connection_for_write().port, app.connection_for_read().port, app.conf.broker_url]))",
+            **urls,
         )
-        assert in_celery == urls[expected]
+        port = urlsplit(urls[expected]).port
+        assert in_celery == [port, port, urls[expected]]
 
 
 def test_a_worker_in_another_terminal_is_used(tmp_path: Path) -> None:

@@ -787,6 +787,7 @@ class TestSqliteStore(StoreContract):
         from marketjobs.errors import StorageUnavailable
         from marketjobs.storage import assets, bars
         from marketjobs.storage.database import Database
+        from marketjobs.storage.engine import engine_for
 
         database = Database(Path(sys.argv[1]), busy_seconds=0.2)
         assert assets.listed(database) == []
@@ -807,6 +808,7 @@ class TestSqliteStore(StoreContract):
 
         def child_writes():
             assert not database._idle
+            assert engine_for(database).pool.checkedin() == 0
             with database.write() as tx:
                 bars.provider_id(tx, "child")
             assets.ensure(database, ["CHILD"])

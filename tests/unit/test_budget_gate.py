@@ -38,15 +38,15 @@ def test_calls_leave_at_once_while_the_budget_lasts(make_gate: MakeGate) -> None
 
 
 def test_a_call_beyond_the_patience_raises_with_the_time_to_come_back(make_gate: MakeGate) -> None:
-    gate = make_gate("1/60s", patience=0.5)
+    gate = make_gate("1/60s", patience=30)
     gate.spend()
     began = time.monotonic()
     with pytest.raises(BudgetSpent) as caught:
         gate.spend()
-    assert time.monotonic() - began < 0.4, "nobody waits for what lies beyond the patience"
+    assert time.monotonic() - began < 5, "nobody waits for what lies beyond the patience"
     error = caught.value
     assert error.provider == "vendor"
-    assert error.retry_after_seconds is not None and 59 < error.retry_after_seconds <= 60.72
+    assert error.retry_after_seconds is not None and 55 < error.retry_after_seconds < 62
     assert error.message == f"vendor may be asked again in {error.retry_after_seconds:.0f} s (budget 1/m)"
     assert gate.left().granted == 1
 
@@ -71,7 +71,6 @@ def test_a_hold_is_waited_for_or_told(make_gate: MakeGate) -> None:
     assert 0.5 < time.monotonic() - began < 2
 
 
-@pytest.mark.xfail(strict=True, reason="services/budgets.py: a slot up to half the shortest window ahead is slept for")
 def test_a_worker_is_not_held_for_half_a_day_by_a_daily_budget(
     make_gate: MakeGate, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -114,9 +113,12 @@ def test_an_answer_without_a_hold_before_it_writes_nothing(
     gate.passed()
 
 
-def test_a_slot_that_a_hold_overtook_is_given_back(make_gate: MakeGate) -> None:
-    gate = make_gate("1/s", patience=0.9)
+def test_a_slot_that_a_hold_overtook_is_given_back(make_gate: MakeGate, runtime: Runtime) -> None:
+    gate, other = make_gate("1/4s"), make_gate("1/4s")
     gate.spend()
+    with runtime.database.write() as tx:  # the next call may leave in about a second
+        tx.run("UPDATE provider_budget_use SET ts = ts - 3")
+        tx.run("UPDATE provider_budget SET last_ts = last_ts - 3")
     failed: list[BudgetSpent] = []
 
     def second() -> None:
@@ -126,15 +128,13 @@ def test_a_slot_that_a_hold_overtook_is_given_back(make_gate: MakeGate) -> None:
             failed.append(exc)
 
     thread = threading.Thread(target=second)
-    slow = make_gate("1/s", patience=0.9)
-    slow.hold("429", 0.0001)  # an earlier hold is over and changes nothing
     thread.start()
-    deadline = time.monotonic() + 2
-    while not gate._turn.locked() and time.monotonic() < deadline:
+    deadline = time.monotonic() + 5
+    while other.left().granted < 2 and time.monotonic() < deadline:
         time.sleep(0.001)
-    slow.hold("429", 60.0)
-    thread.join(5)
-    assert [one.provider for one in failed] == ["vendor"]
+    other.hold("429", 60.0)
+    thread.join(10)
+    assert [one.retry_after_seconds is not None and one.retry_after_seconds > 50 for one in failed] == [True]
     assert gate.left().granted == 1, "the second call was never sent and is not counted"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import re
@@ -138,6 +139,19 @@ def test_python_in_the_documentation_compiles(page: Path) -> None:
     for language, body in _fenced(page.read_text()):
         if language == "python":
             compile(body, str(page), "exec")
+
+
+@pages
+def test_files_and_functions_that_are_named_exist(page: Path) -> None:
+    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    roots = (TOP, TOP / "src" / "marketjobs")
+    files = re.findall(r"`([\w.]+(?:/[\w.]+)*\.(?:py|toml|txt|sh))`", text)
+    missing = [name for name in files if not any((root / name).is_file() for root in roots) and "NNNN" not in name]
+    for name in re.findall(r"`((?:domain|storage|providers|services|tasks|commands)\.[a-z_.]+)`", text):
+        room, module, *rest = name.split(".")
+        found: Any = importlib.import_module(f"marketjobs.{room}.{module}")
+        missing += [] if not rest or hasattr(found, rest[0]) else [name]
+    assert missing == []
 
 
 def test_bash_of_the_project_parses() -> None:

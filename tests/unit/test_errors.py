@@ -91,7 +91,6 @@ def test_may_trying_again_help(cause: str, retryable: bool) -> None:
     assert cls.retryable is retryable
 
 
-@pytest.mark.xfail(strict=True, reason="errors.py: ProviderError needs __reduce__ (keyword-only provider)")
 @pytest.mark.parametrize("cls", [cls for cls in CLASSES if issubclass(cls, ProviderError)])
 def test_a_providers_error_survives_the_way_out_of_a_pool_process(cls: type[ProviderError]) -> None:
     error = example(cls)

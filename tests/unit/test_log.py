@@ -100,7 +100,6 @@ def test_an_argument_that_is_no_text(start: Callable[[], Path], capsys: pytest.C
     assert f"<Client password={MASK}> after 3 tries" in shown(lines, capsys)
 
 
-@pytest.mark.xfail(strict=True, reason="log.py: getMessage() in the filter is outside of logging's own guard")
 @pytest.mark.filterwarnings("ignore")
 def test_a_log_call_with_wrong_arguments_does_not_break_its_caller(start: Callable[[], Path]) -> None:
     start()

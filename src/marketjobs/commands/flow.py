@@ -27,6 +27,7 @@ def submit_and_show(
     inline: bool,
     timeout_seconds: float | None,
     as_json: bool,
+    say_next: bool = True,
 ) -> int:
     """Hand in a job and show it; the exit code."""
     from marketjobs.services import jobs, workers
@@ -54,7 +55,7 @@ def submit_and_show(
     if not as_json:
         render.line(f"job {job.id}")
     job = follow(runtime, job.id, inline=inline, timeout_seconds=timeout_seconds)
-    return show_result(job, as_json=as_json)
+    return show_result(job, as_json=as_json, say_next=say_next)
 
 
 def follow(runtime: Runtime, job_id: str, *, inline: bool = False, timeout_seconds: float | None = None) -> Job:
@@ -73,18 +74,18 @@ def follow(runtime: Runtime, job_id: str, *, inline: bool = False, timeout_secon
         raise Interrupted(f"job {job_id} stays queued", hint=f"marketjobs result {short} --wait") from exc
 
 
-def show_result(job: Job, *, as_json: bool) -> int:
+def show_result(job: Job, *, as_json: bool, say_next: bool = True) -> int:
     """Print a job with its result; the exit code that its state has for whoever waited for it."""
     from marketjobs.services.views import result_json
 
     if as_json:
         render.json(result_json(job))
     else:
-        _show_text(job, result_json(job))
+        _show_text(job, result_json(job), say_next=say_next)
     return {"succeeded": 0, "partial": 3, "dead": 1, "cancelled": 1}.get(job.state.value, 5)
 
 
-def _show_text(job: Job, document: JsonDict) -> None:
+def _show_text(job: Job, document: JsonDict, *, say_next: bool) -> None:
     symbols = (document["result"] or {}).get("symbols") or []
     failed = [one for one in symbols if one["error"]]
     shown = symbols if len(symbols) <= SHOWN_SYMBOLS else failed[:SHOWN_SYMBOLS]
@@ -126,7 +127,7 @@ def _show_text(job: Job, document: JsonDict) -> None:
         ending += f": {job.error_cause}: {job.error_message}"
     render.note(ending, style=render.STATE_STYLES.get(job.state.value, ""))
     stored = next((one["symbol"] for one in symbols if not one["error"]), None)
-    if stored:
+    if stored and say_next:
         render.note(f"  look: marketjobs prices {stored}")
 
 

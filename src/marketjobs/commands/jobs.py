@@ -45,8 +45,13 @@ def _until_final(runtime, job: Job) -> Job:
     """Watching only: whoever watches does not run the job."""
     import time
 
-    from marketjobs.services import jobs
+    from marketjobs.commands import render
+    from marketjobs.services import jobs, workers
 
+    if not workers.alive(runtime, job.queue) and job.state.value != "running":
+        render.note(
+            f"no worker is alive to run it; go on with it here: marketjobs result {render.short(job.id)} --wait"
+        )
     while not job.state.is_final:
         time.sleep(0.2)
         job = jobs.get(runtime, job.id)
@@ -112,7 +117,7 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
     from marketjobs.commands import render
 
     store, broker = document["store"], document["broker"]
-    render.line(f"store   {store['url']}   {store['active']} active assets of {store['assets']}")
+    render.line(f"store   {store['url']}   {store['active']} of {store['assets']} assets active")
     if broker == "embedded":
         render.line("broker  embedded queue (this host only, about 25 short jobs a second)")
     else:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
+from marketjobs.commands.session import OPTIONS
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -65,8 +67,10 @@ def line(text: str, style: str | None = None) -> None:
         sys.stdout.write(text + "\n")
 
 
-def note(text: str, style: str | None = "dim") -> None:
-    """A line for the person who watches, on standard error."""
+def note(text: str, style: str | None = "dim", *, always: bool = False) -> None:
+    """A line for the person who watches, on standard error; with --quiet only what is said ``always``."""
+    if OPTIONS.quiet and not always:
+        return
     if sys.stderr.isatty():
         err().print(text, style=style, markup=False)
     else:
@@ -127,5 +131,5 @@ def duration(seconds: float | None) -> str | None:
 
 
 def short(job_id: str) -> str:
-    """The last eight characters: the first of a time-ordered id are alike for a minute."""
+    """The last eight characters, as tables show an id; commands accept them."""
     return job_id[-8:]

@@ -65,9 +65,9 @@ def show_error(cause: str, message: str, hint: str | None) -> None:
     if wants_json():
         render.json({"error": {"cause": cause, "message": message, "hint": hint}})
         return
-    render.note(f"marketjobs: {message}", style="bold red")
+    render.note(f"marketjobs: {message}", style="bold red", always=True)
     if hint:
-        render.note(f"  try: {hint}", style="dim")
+        render.note(f"  try: {hint}", always=True)
 
 
 def leave(code: int) -> None:

@@ -46,6 +46,7 @@ def init(
     from marketjobs.errors import ConfigError
 
     file = Path(config.FILE_NAME) if here else config.user_config_file()
+    shadowed = not here and Path(config.FILE_NAME).is_file()
     written = False
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -71,6 +72,8 @@ def init(
         return
     render.line(f"configuration  {file}  {'written' if written else 'was there already, left as it is'}")
     render.line(f"store          {path}  {'was there already' if existed else 'created'}")
+    if shadowed:
+        render.note(f"in this folder ./{config.FILE_NAME} is read instead of it", style="yellow")
     render.note("  next: marketjobs fetch-market-data -s AAPL")
     render.note("        marketjobs prices AAPL")
     render.note("        marketjobs up")
@@ -103,8 +106,7 @@ def demo() -> None:
     from marketjobs.commands import flow, render
     from marketjobs.services.runtime import Runtime
 
-    settings = config.current()
-    folder = config.ensure_home(settings) / "demo"
+    folder = config.home_folder() / "demo"
     shutil.rmtree(folder, ignore_errors=True)
     kept = {name: os.environ.pop(name) for name in list(os.environ) if _is_setting(name)}
 
@@ -131,6 +133,7 @@ def demo() -> None:
             inline=True,
             timeout_seconds=None,
             as_json=False,
+            say_next=False,
         )
         _tour(runtime, symbols)
     raise typer.Exit(code)

@@ -16,6 +16,8 @@ FINAL_AFTER_CLOSE_SECONDS = 20 * 60
 CLOCK_TOLERANCE_SECONDS = 5 * 60
 OVERLAP_BARS = 5
 RESTATED_BY = 1e-4
+ADJUSTED_BY = 2e-5
+"""Vendors compute adjusted closes anew for each answer: they differ in the last digits without a dividend."""
 PRICE_TOLERANCE = 1e-6
 """Vendors send prices as 32-bit floats, adjusted one by one: a high may lie an ulp under its close."""
 
@@ -207,14 +209,21 @@ class StoredBar:
 
     ts: int
     close: float
+    adj_close: float | None
     provisional: bool
 
 
 def restated(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> int | None:
-    """The stamp of the first final stored bar whose close the vendor now gives otherwise, or ``None``."""
-    final = {bar.ts: bar.close for bar in stored if not bar.provisional}
+    """The stamp of the first final stored bar whose close, or dividend adjustment, the vendor now gives
+    otherwise; ``None``: all is as it was."""
+    final = {bar.ts: bar for bar in stored if not bar.provisional}
     for bar in bars:
         before = final.get(bar.ts)
-        if before is not None and abs(bar.close - before) > RESTATED_BY * before:
+        if before is None:
+            continue
+        if abs(bar.close - before.close) > RESTATED_BY * before.close:
+            return bar.ts
+        now, then = bar.adj_close, before.adj_close
+        if now is not None and then is not None and abs(now - then) > ADJUSTED_BY * then:
             return bar.ts
     return None

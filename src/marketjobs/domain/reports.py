@@ -77,10 +77,13 @@ class SymbolOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The provider may not be asked before ``seconds`` from now; ``why`` is shown to people."""
+    """The provider may not be asked before ``until`` (the monotonic clock's seconds); ``why`` is for people."""
 
-    seconds: float
+    until: float
     why: str
+
+    def seconds_left(self, now: float) -> float:
+        return max(0.0, self.until - now)
 
 
 @dataclass(frozen=True, slots=True)

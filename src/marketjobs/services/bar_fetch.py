@@ -93,7 +93,7 @@ class Fetch:
                     raise BudgetSpent(
                         f"{self.provider.name} is held: {self.hold.why}",
                         provider=self.provider.name,
-                        retry_after_seconds=self.hold.seconds,
+                        retry_after_seconds=self.hold.seconds_left(time.monotonic()),
                     )
                 refuse_mixture(one.symbol, self.provider, one.series)
                 found = await self._ask(one)
@@ -187,10 +187,10 @@ class Fetch:
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
         if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
-            seconds = max(error.retry_after_seconds, self.hold.seconds if self.hold else 0.0)
-            why = self.hold.why if self.hold else error.message
-            self.hold = Hold(seconds, why)
-        self._settle([self._outcome(one, SymbolStatus.FAILED, error=SymbolFailure.of(error))], record=False)
+            until = time.monotonic() + error.retry_after_seconds
+            if self.hold is None or until > self.hold.until + 1.0:
+                self.hold = Hold(until, error.message)
+        self._settle([self._outcome(one, SymbolStatus.FAILED, error=SymbolFailure.of(error))])
 
     def _store(self) -> None:
         """Everything that is ready, in one transaction with its outcomes."""
@@ -217,7 +217,7 @@ class Fetch:
             {found.plan.symbol: found.facts for found in ready if found.facts != AssetFacts()},
             self.provider.name,
         )
-        self._settle(settled, record=True)
+        self._settle(settled)
 
     def _write(self, tx: Transaction, found: Found, provider: int, fetched_at: int) -> SymbolOutcome:
         one, interval = found.plan, self.request.interval
@@ -238,7 +238,8 @@ class Fetch:
         self._drop_unconfirmed(tx, found)
         after = bars.series(tx, one.asset, interval, GAP_TRIES)
         status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
-        if not after.rows:
+        wanted = self.request.wanted(today(self.provider))
+        if status is SymbolStatus.UP_TO_DATE and not bars.holds_any(tx, one.asset, interval, wanted):
             status = SymbolStatus.EMPTY
         return self._outcome(one, status, stored=stored, found=found, after=after)
 
@@ -280,7 +281,7 @@ class Fetch:
             note="; ".join(note for note in notes if note) or None,
         )
 
-    def _settle(self, outcomes: Sequence[SymbolOutcome], *, record: bool) -> None:
+    def _settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
         self.outcomes += outcomes
         self.done += len(outcomes)
         self.ctx.progress(self.done / self.total, f"{self.done} of {self.total} symbols")

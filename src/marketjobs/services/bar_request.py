@@ -42,7 +42,8 @@ class FetchRequest:
             raise InvalidInput("an end needs a start", hint="--start 2026-01-02 --end 2026-01-31")
         first = None if start is None else parse_day(start)
         last = None if end is None else parse_day(end)
-        today = datetime.now(UTC).date()
+        # East of Greenwich a person's today may be ahead of UTC's.
+        today = max(datetime.now(UTC).date(), datetime.now().astimezone().date())
         for name, day in (("start", first), ("end", last)):
             if day is not None and day > today:
                 raise InvalidInput(f"the {name} {day} lies in the future")

@@ -14,6 +14,7 @@ from marketjobs.storage.database import Database
 FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 1800.0
 LOOK_AGAIN_SECONDS = 0.02
+HOLD_PATIENCE_SECONDS = 2.0
 
 
 class BudgetGate:
@@ -41,7 +42,7 @@ class BudgetGate:
     def spend(self) -> None:
         """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
         with self._turn:
-            give_up_at = time.monotonic() + self._patience
+            began = time.monotonic()
             while True:
                 asked_at = time.monotonic()
                 with self._database.write() as tx:
@@ -51,7 +52,9 @@ class BudgetGate:
                 # The answer should be here before its instant: the next call is asked for that much ahead.
                 self._lead = min(0.02, time.monotonic() - asked_at)
                 if isinstance(answer, budgets.Later):
-                    self._wait(answer, give_up_at)
+                    # A rate is waited for here; a hold is the job's to wait for, where people see it.
+                    patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
+                    self._wait(answer, began + patience)
                 elif self._leaves(answer, asked_at):
                     self._after_hold = answer.after_hold
                     return

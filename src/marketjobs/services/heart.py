@@ -18,11 +18,18 @@ from marketjobs.storage.database import Database
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
+FIRST_PROCESS_TABLE = "4026531836"
+"""The number of Linux's first pid namespace: whoever has it is in no container."""
 
 
 @cache
 def host() -> str:
-    return socket.gethostname()
+    """This host, as far as process numbers mean something: containers of one name have tables of their own."""
+    try:
+        table = os.readlink("/proc/self/ns/pid").strip("pid:[]")  # noqa: PTH115
+    except OSError:
+        table = FIRST_PROCESS_TABLE
+    return socket.gethostname() + ("" if table == FIRST_PROCESS_TABLE else f"-{table}")
 
 
 def started_at(pid: int) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -318,7 +319,13 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
         if ctx.hold is not None:
             jobs.record_outcomes(tx, job, settled, len(settled) / len(symbols))
             return jobs.wait(
-                tx, job, ctx.hold.seconds, ctx.hold.why, cause=cause, message=message, give_back_attempt=True
+                tx,
+                job,
+                ctx.hold.seconds_left(time.monotonic()),
+                ctx.hold.why,
+                cause=cause,
+                message=message,
+                give_back_attempt=True,
             )
         if job.attempt < job.max_attempts:
             jobs.record_outcomes(tx, job, settled, len(settled) / len(symbols))
@@ -403,8 +410,10 @@ def finish_parent(runtime: Runtime, parent_id: str) -> bool:
             jobs.refresh_parent(tx, parent_id)
             return False
         kind = kinds.kind_of(parent.task)
+        if kind is None:
+            return False  # a program that has its code will finish it
         children = jobs.children(tx, parent_id)
-        state, result = kind.merge(children) if kind else (JobState.SUCCEEDED, {})
+        state, result = kind.merge(children)
         failed = next((child for child in children if child.error_cause), None)
         done = jobs.finish_parent(
             tx,

@@ -40,9 +40,10 @@ def health(worker: Worker) -> str:
     gone = worker.host == hearts.host() and hearts.started_at(worker.pid) is None
     if gone or worker.heartbeat_age > ALIVE_SECONDS:
         return "gone"
-    if worker.answer_age is None:
-        return "alive"
-    return "deaf" if worker.answer_age > DEAF_SECONDS else "alive"
+    if worker.kind != "worker":
+        return "alive"  # a scheduler listens to nobody
+    silent = worker.started_age if worker.answer_age is None else worker.answer_age
+    return "deaf" if silent > DEAF_SECONDS else "alive"
 
 
 def alive(runtime: Runtime, queue: str) -> list[Worker]:

@@ -126,11 +126,11 @@ def overlap_end(tx: Transaction, asset: int, interval: Interval, start: int, cou
 def stored_bars(tx: Transaction, asset: int, interval: Interval, start: int, end: int) -> list[StoredBar]:
     """Ascending by stamp, from ``start`` to ``end``, both included."""
     rows = tx.all(
-        "SELECT ts, close, provisional FROM price_bar WHERE asset_id = :asset AND interval = :interval"
+        "SELECT ts, close, adj_close, provisional FROM price_bar WHERE asset_id = :asset AND interval = :interval"
         " AND ts BETWEEN :start AND :end ORDER BY ts",
         {"asset": asset, "interval": interval.code, "start": start, "end": end},
     )
-    return [StoredBar(row["ts"], row["close"], bool(row["provisional"])) for row in rows]
+    return [StoredBar(row["ts"], row["close"], row["adj_close"], bool(row["provisional"])) for row in rows]
 
 
 def upsert(
@@ -152,6 +152,16 @@ def upsert(
                 written = tx.run_many(_UPSERT_SQLITE, ((asset, code, *bar, provider, fetched_at) for bar in part))
                 final_written += written if part is final else 0
     return Stored(new=len(fresh), changed=final_written, unchanged=len(known) - final_written)
+
+
+def holds_any(tx: Transaction, asset: int, interval: Interval, wanted: Range) -> bool:
+    """Is any bar of a range stored?"""
+    row = tx.first(
+        "SELECT 1 FROM price_bar WHERE asset_id = :asset AND interval = :interval"
+        " AND ts >= :start AND ts < :end LIMIT 1",
+        {"asset": asset, "interval": interval.code, "start": wanted.start, "end": wanted.end},
+    )
+    return row is not None
 
 
 def drop_provisional(tx: Transaction, asset: int, interval: Interval, stamps: Sequence[int]) -> int:

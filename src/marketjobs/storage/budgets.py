@@ -34,10 +34,14 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """No call may leave within the horizon: come back ``delay_seconds`` from now, and why."""
+    """No call may leave within the horizon: come back ``delay_seconds`` from now, and why.
+
+    ``held``: by somebody's word (Retry-After, a block), not by a rate.
+    """
 
     delay_seconds: float
     why: str
+    held: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,18 +64,18 @@ def reserve(
     now: float = row["now"]
     number: int = row["granted"] + 1
     # A clock that was set back must not let calls leave before those that were granted already.
-    earliest, why = max(now + lead_seconds, row["last_ts"]), ""
+    earliest, why, held = max(now + lead_seconds, row["last_ts"]), "", False
     if row["blocked_until"] > earliest:
-        earliest, why = row["blocked_until"], row["blocked_why"] or "held"
+        earliest, why, held = row["blocked_until"], row["blocked_why"] or "held", True
     for rate in rates:
         use = tx.first(
             "SELECT ts FROM provider_budget_use WHERE key = :key AND number = :number",
             {"key": key, "number": number - rate.calls},
         )
         if use is not None and use["ts"] + rate.seconds + rate.guard_seconds > earliest:
-            earliest, why = use["ts"] + rate.seconds + rate.guard_seconds, f"budget {rate}"
+            earliest, why, held = use["ts"] + rate.seconds + rate.guard_seconds, f"budget {rate}", False
     if earliest - now > horizon_seconds:
-        return Later(earliest - now, why)
+        return Later(earliest - now, why, held)
     grant_id = uuid.uuid4().hex
     tx.run(
         "INSERT INTO provider_budget_use (key, number, ts, grant_id) VALUES (:key, :number, :ts, :grant)",
@@ -135,6 +139,8 @@ def give_back(tx: Transaction, slot: Slot) -> None:
 def hold(tx: Transaction, key: str, why: str, seconds: float | None, *, first: float, most: float) -> float:
     """No call may leave before ``seconds`` from now; ``None``: ``first``, doubled for each hold in a row.
 
+    A vendor that says "at once" and refuses again is not hammered: 1 s, then 2, 4 ... is the least.
+
     Several calls that were refused together count as one hold.  Returns the seconds.
     """
     _ensure(tx, key)
@@ -142,7 +148,8 @@ def hold(tx: Transaction, key: str, why: str, seconds: float | None, *, first: f
     assert row is not None
     already = row["blocked_until"] - row["now"]
     holds = row["holds"] if already > 0 else row["holds"] + 1
-    chosen = seconds if seconds is not None else min(most, first * 2 ** min(holds - 1, 16))
+    step = 2.0 ** min(holds - 1, 16)
+    chosen = min(most, first * step) if seconds is None else max(seconds, min(most, step))
     if already >= chosen or (already > 0 and seconds is None):
         return float(already)
     tx.run(

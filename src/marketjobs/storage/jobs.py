@@ -242,13 +242,16 @@ def wait(
 
 
 def hand_back(tx: Transaction, job: Job) -> bool:
-    """Give a running job back untouched (its process is asked to stop): due at once, no attempt used up."""
+    """Give a running job back untouched (its process is asked to stop): due at once, no attempt used up.
+
+    ``False``: the token is stale, or somebody cancelled it.
+    """
     return bool(
         tx.run(
             """
             UPDATE job SET state = 'queued', run_at = {now}, lease_until = NULL, owner = NULL, published_at = NULL,
                    attempt = attempt - 1
-            WHERE id = :id AND token = :token AND state = 'running'
+            WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
             """,
             {"id": job.id, "token": job.token},
         )
@@ -298,12 +301,13 @@ _REFUSED = ("id", "task", "queue", "arguments", "priority", "max_attempts", "cau
 def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, message: str) -> None:
     """A worker met a job that it has no code for: another may have it later; an attempt is used up."""
     tx.run(
-        """
+        f"""
         UPDATE job SET attempt = attempt + 1, published_at = NULL, error_cause = :cause, error_message = :message,
                state = CASE WHEN attempt + 1 >= max_attempts THEN 'dead' ELSE 'waiting' END,
-               finished_at = CASE WHEN attempt + 1 >= max_attempts THEN {now} END,
-               run_at = {now} + :delay, waits_for = 'a worker that has its code'
-        WHERE id = :id AND state IN ('queued', 'waiting') AND run_at <= {now}
+               finished_at = CASE WHEN attempt + 1 >= max_attempts THEN {{now}} END,
+               waits_for = CASE WHEN attempt + 1 < max_attempts THEN 'a worker that has its code' END,
+               run_at = {{now}} + :delay
+        WHERE id = :id AND {_DUE}
         """,
         {"id": job_id, "delay": delay_seconds, "cause": cause, "message": message},
     )
@@ -356,7 +360,11 @@ def cancel(tx: Transaction, job_id: str) -> str | None:
 
 
 def mark_published(tx: Transaction, job_ids: Sequence[str]) -> None:
-    tx.run_many("UPDATE job SET published_at = {now} WHERE id = :id", [{"id": job_id} for job_id in job_ids])
+    """Note that wake-ups were sent, of jobs that are still due: a worker may have been quicker than this note, and
+    the job's next attempt needs a wake-up of its own."""
+    tx.run_many(
+        f"UPDATE job SET published_at = {{now}} WHERE id = :id AND {_DUE}", [{"id": job_id} for job_id in job_ids]
+    )
 
 
 def due_unpublished(tx: Transaction, limit: int) -> list[Job]:

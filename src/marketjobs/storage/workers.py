@@ -23,6 +23,7 @@ class Worker:
     pool: str
     concurrency: int
     started_at: float
+    started_age: float
     heartbeat_age: float
     answer_age: float | None
     stopped: bool
@@ -55,24 +56,21 @@ def stop(tx: Transaction, worker_id: str) -> None:
     tx.run("UPDATE worker SET stopped_at = {now} WHERE id = :id AND stopped_at IS NULL", {"id": worker_id})
 
 
+_SELECT = """
+SELECT *, {now} - started_at AS started_age, {now} - heartbeat_at AS heartbeat_age, {now} - answered_at AS answer_age
+FROM worker
+"""
+
+
 def get(tx: Transaction, worker_id: str) -> Worker | None:
-    row = tx.first(
-        "SELECT *, {now} - heartbeat_at AS heartbeat_age, {now} - answered_at AS answer_age FROM worker WHERE id = :id",
-        {"id": worker_id},
-    )
+    row = tx.first(f"{_SELECT} WHERE id = :id", {"id": worker_id})
     return None if row is None else _worker(row)
 
 
 def listed(tx: Transaction, within_seconds: float) -> list[Worker]:
     """Those whose last heartbeat is younger, newest first."""
-    rows = tx.all(
-        """
-        SELECT *, {now} - heartbeat_at AS heartbeat_age, {now} - answered_at AS answer_age FROM worker
-        WHERE heartbeat_at > {now} - :within ORDER BY started_at DESC, id
-        """,
-        {"within": within_seconds},
-    )
-    return [_worker(row) for row in rows]
+    sql = f"{_SELECT} WHERE heartbeat_at > {{now}} - :within ORDER BY started_at DESC, id"
+    return [_worker(row) for row in tx.all(sql, {"within": within_seconds})]
 
 
 def forget(tx: Transaction, older_than_seconds: float) -> int:
@@ -102,6 +100,7 @@ def _worker(row: Row) -> Worker:
         pool=row["pool"],
         concurrency=row["concurrency"],
         started_at=row["started_at"],
+        started_age=row["started_age"],
         heartbeat_age=row["heartbeat_age"],
         answer_age=row["answer_age"],
         stopped=row["stopped_at"] is not None,

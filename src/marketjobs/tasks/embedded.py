@@ -22,6 +22,7 @@ from marketjobs.config import QUEUES
 CONTROL_SECONDS = 60.0
 MOST_CONTROL_MESSAGES = 50
 LONGEST_DRAIN_SECONDS = 0.2
+STILL_WRITTEN_SECONDS = 0.5
 
 
 class Channel(filesystem.Channel):
@@ -43,14 +44,21 @@ class Channel(filesystem.Channel):
                 (Path(self.data_folder_in) / name).rename(taken)
             except FileNotFoundError:
                 continue  # another worker was faster
-            try:
-                message = loads(bytes_to_str(taken.read_bytes()))
-            except ValueError:
+            message = _message(taken)
+            if not self._is_message(message):
                 taken.rename(taken.with_suffix(".unreadable"))
                 continue
             taken.unlink()
             return message
         raise Empty
+
+    def _is_message(self, payload: Any) -> bool:
+        """Would kombu take it?  Otherwise it would end the worker."""
+        try:
+            self.Message(payload, channel=self)
+        except Exception:  # a door: whatever is wrong with it, nobody can read it
+            return False
+        return True
 
     def _names(self, queue: str) -> list[str]:
         ending = f".{queue}.msg"
@@ -68,6 +76,21 @@ class Channel(filesystem.Channel):
             if int(name.partition("_")[0]) < old:
                 (Path(self.data_folder_in) / name).unlink(missing_ok=True)
         return len(names) < MOST_CONTROL_MESSAGES
+
+
+def _message(file: Path) -> Any:
+    """What a file holds; ``None``: no JSON.
+
+    Another program's kombu makes the file first and fills it then, so a part of one is looked at again.
+    """
+    give_up_at = time.monotonic() + STILL_WRITTEN_SECONDS
+    while True:
+        try:
+            return loads(bytes_to_str(file.read_bytes()))
+        except ValueError:
+            if time.monotonic() > give_up_at:
+                return None
+        time.sleep(0.02)
 
 
 def sweep(folder: Path) -> None:

@@ -9,11 +9,12 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
 
+import orjson
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from marketjobs.domain.jobs import Job, JobState, JsonDict
-from marketjobs.errors import InvalidInput, JobFailed, TimeLimit
+from marketjobs.errors import ConfigError, InvalidInput, JobFailed, TimeLimit, Unsupported
 from marketjobs.services import jobs
 from marketjobs.services.jobs import Delayed, JobContext, current_context
 from marketjobs.tasks.runtime import runtime
@@ -66,6 +67,8 @@ class JobTask(Task):
             bound = inspect.signature(self.run).bind(*(args or ()), **(kwargs or {}))
         except TypeError as exc:
             raise InvalidInput(f"{self.name}: {exc}") from exc
+        if not _is_json(dict(bound.arguments)):
+            raise InvalidInput(f"{self.name}: an argument is no JSON (a number beyond 64 bits, half of a character?)")
         return dict(bound.arguments)
 
     def retry(
@@ -110,8 +113,8 @@ class JobTask(Task):
         try:
             arguments = self.bind_arguments(args, kwargs)
             jobs.submit(runtime(), self.name, arguments, job_id=request.id, queue=_queue_name(self.queue))
-        except InvalidInput as exc:
-            jobs.refuse(runtime(), self.name, arguments, request.id, exc)
+        except (InvalidInput, ConfigError, Unsupported) as exc:
+            jobs.refuse(runtime(), self.name, arguments if _is_json(arguments) else {}, request.id, exc)
             return False
         return True
 
@@ -150,6 +153,15 @@ def job_context() -> Iterator[JobContext]:
     """The job that the calling task runs for; a task that is called like a function has none."""
     ctx = current_context.get()
     yield ctx if ctx is not None else JobContext(runtime())
+
+
+def _is_json(value: Any) -> bool:
+    """Can a row keep it?"""
+    try:
+        orjson.dumps(value)
+    except TypeError:
+        return False
+    return True
 
 
 def _queue_name(queue: Any) -> str:

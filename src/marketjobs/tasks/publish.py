@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from amqp.exceptions import ChannelError
 from celery import Celery
 from kombu.exceptions import KombuError
 
@@ -105,9 +106,10 @@ def queue_is_empty(queue: str) -> bool:
         with app.connection_for_write().clone(transport_options=_producer_options()) as connection:
             channel = connection.default_channel
             return int(channel.queue_declare(queue, passive=True).message_count) == 0
-    except (OSError, KombuError, RuntimeError, *_redis_errors()) as exc:
-        # A queue that nobody declared yet holds nothing.
-        return "NOT_FOUND" in str(exc) or type(exc).__name__ == "ChannelError"
+    except ChannelError:
+        return True  # Redis has no key for an empty queue, and a queue that nobody declared yet holds nothing
+    except (OSError, KombuError, RuntimeError, *_redis_errors()):
+        return False
 
 
 def _producer_options() -> dict[str, Any]:

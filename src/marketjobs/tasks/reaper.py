@@ -100,7 +100,7 @@ class Reaper:
         """Ask the workers through the broker: one that lives and does not answer is deaf."""
         from marketjobs.tasks.celery import app
 
-        wanted = [worker_id for worker_id in self.worker_ids if worker_id.startswith("worker")]
+        wanted = [worker_id for worker_id in self.worker_ids if not worker_id.startswith("beat-")]
         try:
             replies = app.control.ping(destination=wanted, timeout=5.0, limit=len(wanted)) if wanted else []
         except Exception as exc:  # whatever a broker's client raises, it was no answer

@@ -84,7 +84,7 @@ def plan(runtime: Runtime, what: str, options: Options, port: int = 5555) -> lis
         programs.append(Program("reaper", ("-m", "marketjobs.tasks.reaper", *ids)))
     installed = importlib.util.find_spec("flower") is not None
     if what == "flower" and not installed:
-        raise ConfigError("Flower is not installed", hint="pip install 'marketjobs[monitoring]'")
+        raise ConfigError("Flower is not installed", hint="pip install flower")
     if what == "flower" or (what == "up" and installed):
         flower = ("-m", "celery", "-A", "marketjobs.tasks", "flower", "--address=127.0.0.1", f"--port={port}")
         programs.append(Program("flower", flower, needed=what == "flower"))
@@ -260,7 +260,8 @@ class Supervisor:
 def run(runtime: Runtime, programs: Sequence[Program]) -> int:
     """Keep programs running until a signal; the exit code."""
     names = ", ".join(program.name for program in programs if program.name != "reaper")
-    if runtime.settings.is_embedded and not any(one.health == "alive" for one in stats(runtime)):
+    works = any(program.name == "worker" for program in programs)
+    if works and runtime.settings.is_embedded and not any(one.health == "alive" for one in stats(runtime)):
         sweep(runtime.settings.home / "queue")
     say(f"{names} starting on {broker_label(runtime.settings)}; Ctrl-C stops")
     return Supervisor(runtime, programs).run()

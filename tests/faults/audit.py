@@ -1,0 +1,37 @@
+"""The audit that every fault ends with: nothing is lost, nothing is open, nothing is there twice."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from processes import FINAL, SECRET, Machine
+
+
+def audit(machine: Machine, submitted: Sequence[str]) -> Counter[str]:
+    """How many of the submitted jobs ended in each state.  Raises AssertionError for whatever does not add up."""
+    rows = {row["id"]: row for row in machine.jobs()}
+    lost = [job_id for job_id in submitted if job_id not in rows]
+    assert lost == [], f"{len(lost)} submitted jobs have no row"
+    states = Counter(rows[job_id]["state"] for job_id in submitted)
+    assert sum(states[state] for state in FINAL) == len(submitted), states
+    still_open = [row for row in rows.values() if row["state"] not in FINAL]
+    assert still_open == []
+    for row in rows.values():
+        assert row["finished_at"] is not None, row
+        assert row["lease_until"] is None or row["state"] == "cancelled", row
+        assert row["attempt"] <= row["max_attempts"], row
+        if row["state"] == "dead":
+            assert row["error_cause"], row
+            assert row["error_message"], row
+            assert "\n" not in row["error_message"], row
+        assert SECRET not in str(row)
+    for one in machine.started:
+        assert SECRET not in one.out + one.err
+    doubled = machine.rows(
+        "SELECT symbol, interval, session, count(*) AS n FROM price_bar_v GROUP BY symbol, interval, session HAVING n > 1"
+    )
+    assert doubled == []
+    assert machine.rows("SELECT 1 FROM price_bar WHERE ts % 86400 <> 0") == []
+    assert machine.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    return states

@@ -1,0 +1,497 @@
+"""What is killed, stopped or interrupted, wherever it stands in a job's life."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+
+from faults.audit import audit
+from processes import LONG, Machine, eventually, kill, parent_of
+from vendor import Vendor
+
+FETCH = ("fetch-market-data", "-s", "AAPL")
+
+
+def hand_in(machine: Machine, *options: str) -> str:
+    return str(machine.run(*(options or FETCH), "--no-wait", "--json").ok().json["job_id"])
+
+
+def running(machine: Machine, job_id: str) -> int:
+    """The process that runs a job, once one does."""
+    return int(machine.in_state(job_id, "running")["owner"].split("/")[1])
+
+
+def once_asked(vendor: Vendor, count: int = 1) -> None:
+    eventually(lambda: vendor._faults and vendor._faults[0].left == 0, "the vendor hangs")
+
+
+def hang(vendor: Vendor, seconds: float = 30.0, times: int = 1) -> None:
+    vendor.fault("hang", times=times, seconds=seconds)
+
+
+def naps(machine: Machine, seconds: float, count: int = 1) -> list[str]:
+    return list(
+        machine.python(
+            "import json, sys; from jobs_for_tests import nap\n"
+            "print(json.dumps([nap.delay(float(sys.argv[1]), f'n{i}').id for i in range(int(sys.argv[2]))]))",
+            str(seconds),
+            str(count),
+        )
+    )
+
+
+# -- kill -9 ----------------------------------------------------------------------------------------------
+
+
+def test_a_pool_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -> None:
+    worker = machine.worker("-c", "2")
+    hang(vendor)
+    job_id = hand_in(machine)
+    pid = running(machine, job_id)
+    once_asked(vendor)
+    kill(pid)
+    row = machine.in_state(job_id, "succeeded", seconds=15)
+    assert row["attempt"] == 2
+    assert int(row["owner"].split("/")[1]) != pid
+    assert worker.runs
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_a_workers_main_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -> None:
+    worker = machine.worker("-c", "2")
+    hang(vendor)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    [main] = machine.children(worker)["main"]
+    kill(main)
+    row = machine.in_state(job_id, "succeeded", seconds=20)
+    assert row["attempt"] == 2
+    assert machine.children(worker)["main"] != [main]
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+    worker.ctrl_c()
+    worker.wait(20).ok()
+    machine.no_process_is_left()
+
+
+def test_the_reaper_is_killed(machine: Machine, vendor: Vendor) -> None:
+    worker = machine.worker("-c", "1")
+    [reaper] = machine.children(worker)["reaper"]
+    kill(reaper)
+    eventually(lambda: machine.children(worker)["reaper"] not in ([], [reaper]), "another reaper")
+    job_id = hand_in(machine)
+    machine.in_state(job_id, "succeeded")
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_the_supervisor_is_killed_and_nothing_is_left(machine: Machine) -> None:
+    worker = machine.test_worker(2)
+    ids = naps(machine, 1.0, 6)
+    machine.in_state(ids[0], "running")
+    kill(worker.pid)
+    worker.process.wait(5)
+    machine.no_process_is_left(15)
+    machine.test_worker(2)
+    machine.all_final(ids)
+    assert audit(machine, ids) == {"succeeded": 6}
+
+
+def test_the_supervisor_is_killed_with_a_job_that_hangs(machine: Machine, vendor: Vendor) -> None:
+    """Its children do not wait for the vendor's sake."""
+    worker = machine.worker("-c", "1")
+    hang(vendor, 120.0)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    kill(worker.pid)
+    worker.process.wait(5)
+    machine.no_process_is_left(20)
+    machine.worker("-c", "1")
+    machine.in_state(job_id, "succeeded", seconds=20)
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_another_worker_finishes_the_jobs_of_a_killed_one(machine: Machine, vendor: Vendor) -> None:
+    first = machine.worker("-c", "1")
+    hang(vendor)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    machine.worker("-c", "1")
+    for pid in [first.pid, *machine.children(first)["main"], *machine.children(first)["pool"]]:
+        kill(pid)
+    row = machine.in_state(job_id, "succeeded", seconds=20)
+    assert f"-{first.pid}@" not in row["owner"]
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_the_inline_client_is_killed_and_the_next_command_goes_on(machine: Machine, vendor: Vendor) -> None:
+    hang(vendor)
+    client = machine.start(*FETCH, "-s", "IBM", "--inline")
+    once_asked(vendor)
+    [job] = eventually(machine.jobs, "the job")
+    running(machine, job["id"])
+    kill(client.pid)
+    client.process.wait(5)
+    ran = machine.run(*FETCH, "-s", "IBM", "--json", seconds=20).ok()
+    assert ran.json["job_id"] == job["id"]
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+def test_the_client_is_killed_between_commit_and_publish(machine: Machine, vendor: Vendor) -> None:
+    machine.worker("-c", "1")
+    died = machine.run_python(
+        """
+        import os
+        import marketjobs
+        from marketjobs.tasks import publish
+        publish.send = lambda jobs: os.kill(os.getpid(), 9)
+        marketjobs.submit("fetch_market_data", symbols=["AAPL"])
+        """
+    )
+    assert died.code == -signal.SIGKILL
+    [job] = machine.jobs()
+    machine.in_state(job["id"], "succeeded", seconds=10)
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+def test_the_client_is_killed_between_publish_and_remembering_it(machine: Machine) -> None:
+    machine.worker("-c", "1")
+    died = machine.run_python(
+        """
+        import os
+        import marketjobs
+        from marketjobs.storage import jobs
+        jobs.mark_published = lambda tx, sent: os.kill(os.getpid(), 9)
+        marketjobs.submit("fetch_market_data", symbols=["AAPL"])
+        """
+    )
+    assert died.code == -signal.SIGKILL
+    [job] = machine.jobs()
+    assert machine.in_state(job["id"], "succeeded", seconds=10)["attempt"] == 1
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+def test_the_client_is_killed_before_its_commit(machine: Machine) -> None:
+    died = machine.run_python(
+        """
+        import os
+        import marketjobs
+        from marketjobs.storage import jobs
+        insert = jobs.insert
+        jobs.insert = lambda tx, request: (insert(tx, request), os.kill(os.getpid(), 9))
+        marketjobs.submit("fetch_market_data", symbols=["AAPL"])
+        """
+    )
+    assert died.code == -signal.SIGKILL
+    assert machine.jobs() == []
+    assert machine.run(*FETCH).ok()
+
+
+# -- Ctrl-C -----------------------------------------------------------------------------------------------
+
+
+def test_ctrl_c_while_watching_lets_the_job_go_on(machine: Machine, vendor: Vendor) -> None:
+    machine.worker("-c", "1")
+    hang(vendor, 2.5)
+    client = machine.start(*FETCH)
+    once_asked(vendor)
+    [job] = machine.jobs()
+    running(machine, job["id"])
+    client.ctrl_c()
+    ran = client.wait(5).ok(130)
+    assert "goes on" in ran.err
+    assert "marketjobs status" in ran.err
+    assert machine.in_state(job["id"], "succeeded")["attempt"] == 1
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+def test_ctrl_c_while_running_here_hands_the_job_back(machine: Machine, vendor: Vendor) -> None:
+    hang(vendor, 60.0)
+    client = machine.start(*FETCH, "-s", "IBM")
+    once_asked(vendor)
+    [job] = machine.jobs()
+    running(machine, job["id"])
+    client.ctrl_c()
+    ran = client.wait(5).ok(130)
+    assert f"marketjobs result {job['id'][-8:]} --wait" in ran.err
+    row = machine.job(job["id"])
+    assert (row["state"], row["attempt"], row["owner"]) == ("queued", 0, None)
+    machine.no_process_is_left(3)
+    assert machine.run("result", job["id"], "--wait", seconds=20).ok()
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+@pytest.mark.parametrize("when", [0.0, 0.1, 0.2, 0.3, 0.45, 0.6, 0.8, 1.0, 1.2])
+def test_ctrl_c_at_any_moment_of_a_command(machine: Machine, vendor: Vendor, when: float) -> None:
+    """The moments differ from machine to machine; what must hold does not."""
+    vendor.latency_seconds = 0.3
+    client = machine.start(*FETCH, "-s", "IBM", "-s", "MSFT")
+    with pytest.raises(AssertionError, match="not within"):
+        eventually(lambda: not client.runs, "the command ends", seconds=when, every=0.01)
+    client.ctrl_c()
+    ran = client.wait(10)
+    assert ran.code in (0, 130, -signal.SIGINT), str(ran)
+    if ran.code != -signal.SIGINT:  # that early, Python itself has not begun to listen
+        assert "Traceback" not in ran.err, str(ran)
+    machine.no_process_is_left(5)
+    machine.run(*FETCH, "-s", "IBM", "-s", "MSFT", seconds=20).ok()
+    rows = machine.jobs()
+    assert {row["state"] for row in rows} == {"succeeded"}
+    audit(machine, [row["id"] for row in rows])
+
+
+def test_ctrl_c_typed_at_a_terminal(machine: Machine, vendor: Vendor) -> None:
+    hang(vendor, 60.0)
+    screen = machine.terminal(*FETCH)
+    once_asked(vendor)
+    screen.types("\x03")
+    assert screen.wait(10) == 130
+    assert "Traceback" not in screen.text
+    assert machine.jobs()[0]["state"] == "queued"
+    machine.run(*FETCH).ok()
+
+
+def test_ctrl_c_at_up_is_warm_first(machine: Machine, vendor: Vendor) -> None:
+    up = machine.start("up")
+    eventually(lambda: machine.rows("SELECT 1 FROM worker WHERE kind = 'worker'"), "a worker")
+    hang(vendor, 2.0)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    up.ctrl_c()
+    up.wait(30).ok()
+    row = machine.job(job_id)
+    assert (row["state"], row["attempt"]) == ("succeeded", 1)
+    machine.no_process_is_left(3)
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+    assert all(row["stopped_at"] for row in machine.rows("SELECT * FROM worker"))
+
+
+def test_a_second_ctrl_c_at_up_hands_back(machine: Machine, vendor: Vendor) -> None:
+    up = machine.start("up")
+    eventually(lambda: machine.rows("SELECT 1 FROM worker WHERE kind = 'worker'"), "a worker")
+    hang(vendor, 120.0)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    up.ctrl_c()
+    up.says("stopping")
+    up.ctrl_c()
+    up.wait(15).ok()
+    row = machine.job(job_id)
+    assert (row["state"], row["attempt"]) == ("queued", 0)
+    machine.no_process_is_left(3)
+    machine.run("result", job_id, "--wait").ok()
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_a_third_ctrl_c_kills(machine: Machine, vendor: Vendor) -> None:
+    worker = machine.worker("-c", "1")
+    hang(vendor, 120.0)
+    job_id = hand_in(machine)
+    running(machine, job_id)
+    once_asked(vendor)
+    [main] = machine.children(worker)["main"]
+    os.kill(main, signal.SIGSTOP)  # deaf to the polite ones
+    for _ in range(3):
+        worker.ctrl_c()
+        eventually(lambda: not worker.runs or "stopping" in worker.err, "it heard")
+        parent_of(worker.pid)
+    worker.wait(15)
+    machine.no_process_is_left(10)
+    machine.run("result", job_id, "--wait", seconds=20).ok()
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+def test_a_worker_that_can_not_start_gives_up_loudly(machine: Machine) -> None:
+    machine.run("init").ok()
+    machine.home.joinpath("queue").write_text("no folder")
+    worker = machine.start("worker")
+    ran = worker.wait(60)
+    assert ran.code in (1, 2)
+    assert "giving up" in ran.err or "marketjobs: " in ran.err
+    machine.no_process_is_left(5)
+
+
+# -- poison, limits, leases ---------------------------------------------------------------------------------
+
+
+def test_a_poison_job_dies_after_its_attempts_and_harms_nobody(machine: Machine) -> None:
+    worker = machine.test_worker(2)
+    poison, good = machine.python(
+        """
+        import json
+        from jobs_for_tests import count, poison
+        good = [count.delay(n, 0.02).id for n in range(10)]
+        bad = poison.delay().id
+        good += [count.delay(n, 0.02).id for n in range(10, 20)]
+        print(json.dumps([bad, good]))
+        """
+    )
+    machine.all_final([poison, *good])
+    row = machine.job(poison)
+    assert (row["state"], row["attempt"], row["error_cause"]) == ("dead", 3, "worker_lost")
+    assert machine.effects().count("poison") == 3
+    rows = [machine.job(job_id) for job_id in good]
+    assert {row["state"] for row in rows} == {"succeeded"}
+    assert sorted(line.split()[1] for line in machine.effects() if line != "poison") == sorted(map(str, range(20)))
+    assert worker.runs
+    assert audit(machine, [poison, *good]) == {"succeeded": 20, "dead": 1}
+
+
+def test_a_hanging_job_is_ended_by_its_hard_limit(machine: Machine) -> None:
+    machine.test_worker(1)
+    hanging, good = machine.python(
+        "import json; from jobs_for_tests import count, hang\n"
+        "print(json.dumps([hang.delay().id, [count.delay(n).id for n in range(3)]]))"
+    )
+    row = machine.in_state(hanging, "dead", seconds=40)
+    assert (row["attempt"], row["error_cause"]) == (3, "time_limit")
+    machine.all_final(good)
+    assert audit(machine, [hanging, *good]) == {"succeeded": 3, "dead": 1}
+
+
+def test_a_soft_limit_is_tried_again_and_told(machine: Machine) -> None:
+    machine.test_worker(1)
+    job_id = machine.python("import json; from jobs_for_tests import soft; print(json.dumps(soft.delay().id))")
+    row = machine.in_state(job_id, "dead", seconds=40)
+    assert (row["attempt"], row["error_cause"]) == (3, "time_limit")
+    assert audit(machine, [job_id]) == {"dead": 1}
+
+
+def test_a_thawed_worker_of_another_host_writes_nothing(machine: Machine, vendor: Vendor) -> None:
+    """A worker under another host's name is frozen past its lease; another takes its job; thawed, it is refused."""
+    lease = {"MARKETJOBS_WORKER__LEASE_SECONDS": "3"}
+    hang(vendor, 2.0)
+    frozen = machine.start_python(
+        """
+        from marketjobs.services import heart
+        heart.host = lambda: "elsewhere"
+        from marketjobs.cli import main
+        main(["-v", "fetch-market-data", "-s", "AAPL", "-s", "IBM", "--inline"])
+        """,
+        **lease,
+    )
+    once_asked(vendor)
+    [job] = eventually(machine.jobs, "the job")
+    assert machine.in_state(job["id"], "running")["owner"].startswith("elsewhere/")
+    frozen.signal(signal.SIGSTOP)
+    ran = machine.run("result", job["id"], "--wait", "--json", seconds=30, **lease).ok()
+    after = machine.job(job["id"]), machine.bars("AAPL"), machine.bars("IBM")
+    assert (ran.json["state"], ran.json["attempts"]) == ("succeeded", 2)
+    frozen.signal(signal.SIGCONT)
+    frozen.wait(20)
+    assert "job.refused" in frozen.err
+    assert (machine.job(job["id"]), machine.bars("AAPL"), machine.bars("IBM")) == after
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
+
+
+# -- cancel -------------------------------------------------------------------------------------------------
+
+
+def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vendor) -> None:
+    queued = hand_in(machine, "fetch-market-data", "-s", "Q1")
+    machine.run("cancel", queued).ok()
+    worker = machine.worker("-c", "1")
+    hang(vendor, 60.0)
+    busy = hand_in(machine)
+    running(machine, busy)
+    once_asked(vendor)
+    assert machine.run("cancel", busy, "--json").ok().json["jobs"][0] == {
+        "job_id": busy,
+        "state": "running",
+        "cancelled": True,
+    }
+    row = machine.in_state(busy, "cancelled", seconds=10)
+    assert row["error_cause"] == "cancelled"
+    done = hand_in(machine, "fetch-market-data", "-s", "D1")
+    machine.in_state(done, "succeeded")
+    machine.run("cancel", done).ok()
+    assert worker.runs
+    assert vendor.charts()[-1].symbol == "D1"
+    assert "Q1" not in {one.symbol for one in vendor.charts()}
+    assert audit(machine, [queued, busy, done]) == {"cancelled": 2, "succeeded": 1}
+
+
+def test_a_cancelled_job_keeps_what_it_stored(machine: Machine, vendor: Vendor) -> None:
+    machine.worker("-c", "1", MARKETJOBS_PROVIDERS__YAHOO__MAX_CONNECTIONS="1")
+    vendor.fault("hang", "H39", times=1, seconds=60.0)
+    options = [word for number in range(40) for word in ("-s", f"H{number}")]
+    job_id = hand_in(machine, "fetch-market-data", *options, "--period", "5d")
+    eventually(lambda: vendor._faults[0].left == 0, "the last symbol hangs")
+    machine.run("cancel", job_id).ok()
+    row = machine.in_state(job_id, "cancelled", seconds=10)
+    kept = machine.rows("SELECT count(DISTINCT symbol) AS n FROM price_bar_v")[0]["n"]
+    assert kept >= 32
+    assert len(json.loads(row["result"])["symbols"]) == kept
+    assert audit(machine, [job_id]) == {"cancelled": 1}
+
+
+def test_a_cancelled_job_whose_worker_is_stopped_does_not_stay_open(machine: Machine) -> None:
+    """Cancelled, and before it notices its process is asked to stop: it is cancelled, not handed back for ever."""
+    job_id, state = machine.python(
+        """
+        import json
+        from marketjobs import config
+        from marketjobs.services import jobs
+        from marketjobs.services.runtime import Runtime
+        runtime = Runtime(config.current())
+        job = jobs.submit(runtime, "tests.interrupted", {})
+
+        def body(ctx):
+            jobs.cancel(runtime, job.id)
+            raise KeyboardInterrupt
+
+        try:
+            jobs.execute(runtime, job.id, body)
+        except KeyboardInterrupt:
+            pass
+        print(json.dumps([job.id, jobs.row(runtime, job.id).state]))
+        """
+    )
+    assert state == "cancelled"
+    assert audit(machine, [job_id]) == {"cancelled": 1}
+
+
+def test_watching_another_programs_job_does_not_kill_it(machine: Machine) -> None:
+    """A command without the task's code leaves it to a worker that has it."""
+    [job_id] = naps(machine, 0.0)
+    ran = machine.run("result", job_id, "--wait", "--timeout", "3")
+    assert ran.code in (5, 6), str(ran)
+    assert machine.job(job_id)["state"] in ("queued", "waiting")
+    machine.test_worker(1)
+    machine.in_state(job_id, "succeeded")
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
+# -- many ---------------------------------------------------------------------------------------------------
+
+
+def test_500_jobs_under_five_kills(machine: Machine) -> None:
+    worker = machine.test_worker(2)
+    client = machine.start_python(
+        """
+        import json
+        from jobs_for_tests import count
+        print(json.dumps([count.delay(number, 0.02).id for number in range(500)]), flush=True)
+        """
+    )
+    killed: list[int] = []
+    for round_number in range(5):
+        eventually(lambda: len(machine.effects()) > 60 * (round_number + 1), "the jobs go on")  # noqa: B023
+        pid = eventually(lambda: [one for one in machine.children(worker)["pool"] if one not in killed], "a child")[0]
+        kill(pid)
+        killed.append(pid)
+    ids = json.loads(client.wait(120).ok().out)
+    rows = machine.all_final(ids, seconds=LONG)
+    assert audit(machine, ids) == {"succeeded": 500}
+    lines = [line.split()[0] for line in machine.effects()]
+    assert set(lines) == set(ids)
+    assert sum(row["attempt"] for row in rows) <= 500 + len(killed)
+    assert len(lines) <= 500 + len(killed)
+    assert re.search(r"WorkerLostError|job.lost|worker_lost", worker.err) or sum(row["attempt"] for row in rows) == 500
