@@ -234,6 +234,23 @@ class BudgetContract:
             assert budgets.hold(tx, KEY, "429", 300.0, first=30, most=1800) == 300
             assert 299 < budgets.hold(tx, KEY, "429", 5.0, first=30, most=1800) <= 300
 
+    def test_a_vendor_that_says_at_once_and_refuses_again_is_not_hammered(self, database: Database) -> None:
+        steps = []
+        for _ in range(5):
+            with database.write() as tx:
+                steps.append(budgets.hold(tx, KEY, "429", 0.0, first=30, most=8))
+                tx.run("UPDATE provider_budget SET blocked_until = {now} - 1")
+        assert steps == [1, 2, 4, 8, 8]
+
+    def test_a_hold_and_a_rate_are_told_apart(self, database: Database) -> None:
+        self.slot(database, "1/60s")
+        answer = self.reserve(database, "1/60s", 1)
+        assert isinstance(answer, Later) and not answer.held
+        with database.write() as tx:
+            budgets.hold(tx, KEY, "429", 300.0, first=30, most=1800)
+        answer = self.reserve(database, "1/60s", 1)
+        assert isinstance(answer, Later) and answer.held
+
     def test_an_answer_during_a_hold_does_not_end_it(self, database: Database) -> None:
         with database.write() as tx:
             budgets.hold(tx, KEY, "429", 30.0, first=30, most=1800)

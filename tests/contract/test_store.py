@@ -78,9 +78,7 @@ class StoreContract:
 
     # -- transactions --
 
-    def test_what_is_committed_is_seen_by_others(
-        self, database: Database, open_again: Callable[..., Database]
-    ) -> None:
+    def test_what_is_committed_is_seen_by_others(self, database: Database, open_again: Callable[..., Database]) -> None:
         with database.write() as tx:
             bars.provider_id(tx, "yahoo")
         with open_again().read() as tx:
@@ -184,9 +182,7 @@ class StoreContract:
         put(database, asset, [bar(0, adj_close=None, volume=None)])
         assert put(database, asset, [bar(0)]) == Stored(changed=1)
 
-    def test_a_provisional_bar_that_becomes_final_is_no_change_of_history(
-        self, database: Database, asset: int
-    ) -> None:
+    def test_a_provisional_bar_that_becomes_final_is_no_change_of_history(self, database: Database, asset: int) -> None:
         put(database, asset, [bar(0), bar(1, 10.0, provisional=True)])
         assert put(database, asset, [bar(0), bar(1, 12.0)], at=2000) == Stored(unchanged=2)
         assert [one.bar for one in stored(database)] == [bar(0), bar(1, 12.0)]
@@ -237,6 +233,14 @@ class StoreContract:
             assert bars.overlap_end(tx, asset, DAY, stamp(12), 1) is None
             found = bars.stored_bars(tx, asset, DAY, stamp(1), stamp(10))
             assert [one.ts for one in found] == [stamp(1), stamp(2), stamp(10)]
+
+    def test_is_anything_of_a_range_stored(self, database: Database, asset: int) -> None:
+        put(database, asset, [bar(1)])
+        with database.read() as tx:
+            assert bars.holds_any(tx, asset, DAY, Range(stamp(1), stamp(2)))
+            assert not bars.holds_any(tx, asset, DAY, Range(stamp(0), stamp(1)))
+            assert not bars.holds_any(tx, asset, DAY, Range(stamp(2), stamp(9)))
+            assert not bars.holds_any(tx, asset, Interval.WEEK_1, Range(stamp(0), stamp(9)))
 
     def test_what_is_known_of_a_series(self, database: Database, asset: int) -> None:
         assert series(database, asset) == Series(None, None, 0, (), (), ())
@@ -930,5 +934,3 @@ def next_version(folder: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> No
     monkeypatch.setattr(schema, "__file__", str(folder / "schema.py"))
     monkeypatch.setattr(schema, "KNOWN", (*schema.KNOWN, "9000"))
     monkeypatch.setattr(schema, "HEAD", "9000")
-
-

@@ -36,7 +36,7 @@ CASES = {
     "RESET": Case("reset", {}, "provider_unavailable"),
     "HANG": Case("hang", {"seconds": 30.0}, "provider_unavailable"),
     "EMPTY": Case("empty_result", {}, "malformed_answer"),
-    "OTHER": Case("wrong_symbol", {}, "malformed_answer"),
+    "WRONG": Case("wrong_symbol", {}, "malformed_answer"),
     "COARSE": Case("wrong_interval", {}, "malformed_answer"),
     "MOVED": Case("redirect", {"location": "https://login.invalid/"}, "provider_unavailable"),
     "NAN": Case("nan", {}, None, "not_finite"),

@@ -29,7 +29,7 @@ def audit(machine: Machine, submitted: Sequence[str]) -> Counter[str]:
     for one in machine.started:
         assert SECRET not in one.out + one.err
     doubled = machine.rows(
-        "SELECT symbol, interval, session, count(*) AS n FROM price_bar_v GROUP BY symbol, interval, session HAVING n > 1"
+        "SELECT symbol, session, count(*) AS n FROM price_bar_v GROUP BY symbol, interval, session HAVING n > 1"
     )
     assert doubled == []
     assert machine.rows("SELECT 1 FROM price_bar WHERE ts % 86400 <> 0") == []

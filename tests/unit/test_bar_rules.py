@@ -50,7 +50,9 @@ def row(day: date = MONDAY, **changed: Any) -> RawRow:
     return RawRow(**(good | changed))
 
 
-def answer(rows: Sequence[RawRow], interval: Interval = Interval.DAY_1, session: OpenSession | None = None) -> BarAnswer:
+def answer(
+    rows: Sequence[RawRow], interval: Interval = Interval.DAY_1, session: OpenSession | None = None
+) -> BarAnswer:
     query = BarQuery("AAPL", interval, days(MONDAY, FRIDAY))
     return BarAnswer(query, rows, session=session)
 
@@ -247,8 +249,14 @@ def test_an_unfinished_day_is_marked_and_those_before_it_are_not() -> None:
 # -- restatement ------------------------------------------------------------------------------------------
 
 
-def bar(close: float, ts: int = 0) -> Bar:
-    return Bar(ts, close, close, close, close, close, 1.0)
+def bar(close: float, ts: int = 0, adj_close: float | None = None) -> Bar:
+    return Bar(ts, close, close, close, close, adj_close, 1.0)
+
+
+def stored(
+    close: float = 100.0, ts: int = 0, adj_close: float | None = None, *, provisional: bool = False
+) -> StoredBar:
+    return StoredBar(ts, close, adj_close, provisional)
 
 
 @pytest.mark.parametrize(
@@ -258,14 +266,31 @@ def bar(close: float, ts: int = 0) -> Bar:
 def test_a_final_close_that_moved_by_more_than_one_in_ten_thousand_is_a_restatement(
     now_says: float, found: int | None
 ) -> None:
-    assert restated([bar(now_says)], [StoredBar(0, 100.0, False)]) == found
+    assert restated([bar(now_says)], [stored()]) == found
+
+
+@pytest.mark.parametrize(
+    ("before", "now_says", "found"),
+    [
+        (90.0, 90.001, None),
+        (90.0, 89.999, None),
+        (90.0, 90.01, 0),
+        (90.0, 45.0, 0),
+        (None, 90.0, None),
+        (90.0, None, None),
+    ],
+)
+def test_another_dividend_adjustment_is_a_restatement_and_rounding_is_not(
+    before: float | None, now_says: float | None, found: int | None
+) -> None:
+    assert restated([bar(100.0, adj_close=now_says)], [stored(adj_close=before)]) == found
 
 
 def test_a_provisional_bar_may_move_as_it_likes() -> None:
-    assert restated([bar(50.0)], [StoredBar(0, 100.0, True)]) is None
+    assert restated([bar(50.0, adj_close=1.0)], [stored(adj_close=50.0, provisional=True)]) is None
 
 
 def test_bars_that_are_not_stored_restate_nothing_and_the_first_that_differs_is_told() -> None:
-    stored = [StoredBar(ts, 100.0, False) for ts in (1, 2, 3)]
-    assert restated([bar(1.0, 9)], stored) is None
-    assert restated([bar(100.0, 1), bar(101.0, 2), bar(102.0, 3)], stored) == 2
+    before = [stored(ts=ts) for ts in (1, 2, 3)]
+    assert restated([bar(1.0, 9)], before) is None
+    assert restated([bar(100.0, 1), bar(101.0, 2), bar(102.0, 3)], before) == 2

@@ -85,9 +85,16 @@ def test_a_worker_is_not_held_for_half_a_day_by_a_daily_budget(
     assert caught.value.retry_after_seconds == pytest.approx(36_401, abs=5)
 
 
-def test_the_first_hold_is_half_a_minute_and_an_answer_resets_the_steps(
-    make_gate: MakeGate, runtime: Runtime
-) -> None:
+def test_a_hold_is_not_waited_for_in_a_worker_however_patient(make_gate: MakeGate) -> None:
+    gate = make_gate("5/s", patience=60)
+    gate.hold("429", 20.0)
+    began = time.monotonic()
+    with pytest.raises(BudgetSpent):
+        gate.spend()
+    assert time.monotonic() - began < 3
+
+
+def test_the_first_hold_is_half_a_minute_and_an_answer_resets_the_steps(make_gate: MakeGate, runtime: Runtime) -> None:
     gate = make_gate("50/s")
 
     def over() -> None:
@@ -190,6 +197,25 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
         thread.join(10)
     assert most == 1
     assert gate.left().granted == 8
+
+
+def test_threads_in_line_are_served_one_by_one_while_calls_come_within_the_patience(make_gate: MakeGate) -> None:
+    gate = make_gate("2/s", patience=0.8)
+    refused: list[BudgetSpent] = []
+
+    def spend() -> None:
+        try:
+            gate.spend()
+        except BudgetSpent as error:
+            refused.append(error)
+
+    threads = [threading.Thread(target=spend) for _ in range(5)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert refused == []
+    assert gate.left().granted == 5
 
 
 def test_a_provider_has_the_rates_of_its_settings(runtime: Runtime) -> None:

@@ -272,8 +272,8 @@ def test_a_wrong_file_is_named_with_key_and_expectation(text: str, message: str)
         (
             "DATABASE_URL",
             "postgres://localhost/x",
-            "DATABASE_URL: database.url = 'postgres://localhost/x': this version keeps its store in a SQLite file: leave it"
-            " empty, or sqlite:///FILE",
+            "DATABASE_URL: database.url = 'postgres://localhost/x': this version keeps its store in a SQLite file:"
+            " leave it empty, or sqlite:///FILE",
         ),
     ],
 )
@@ -302,7 +302,10 @@ def test_a_variable_that_is_no_json_is_named(monkeypatch: pytest.MonkeyPatch, na
 
 def test_a_misspelt_section_in_a_variable_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETJOBS_WROKER__CONCURRENCY", "2")
-    assert refused().message == "MARKETJOBS_WROKER__CONCURRENCY: unknown key wroker"
+    assert refused().message == (
+        "MARKETJOBS_WROKER__CONCURRENCY: unknown key wroker: sections are "
+        "broker database worker retry providers logging network"
+    )
 
 
 def test_a_wrong_table_in_a_variable_names_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -398,7 +401,7 @@ def test_what_is_refused_for_its_shape_never_shows_a_secret(
 
 def test_an_address_with_an_open_bracket_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://[localhost/")
-    with pytest.raises(ConfigError, match="REDIS_URL: broker.url"):
+    with pytest.raises(ConfigError, match=r"REDIS_URL: broker\.url"):
         list(config.load().secrets())
 
 

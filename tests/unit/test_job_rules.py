@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, split
-from marketjobs.domain.reports import FetchReport, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
+from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
 from marketjobs.errors import RateLimited, SymbolUnknown
 
 seconds = st.floats(min_value=0.001, max_value=10_000)
@@ -85,9 +85,10 @@ def test_an_outcome_survives_the_ledger(outcome: SymbolOutcome) -> None:
 def test_an_outcome_has_the_promised_keys() -> None:
     error = SymbolFailure.of(SymbolUnknown("no such symbol", provider="yahoo"))
     written = SymbolOutcome("X", "1d", SymbolStatus.FAILED, error=error).to_json()
-    promised = (
-        "symbol interval status provider rows_new rows_changed rows_unchanged rows_rejected first last error".split()
-    )
+    promised = [
+        *("symbol", "interval", "status", "provider", "rows_new", "rows_changed", "rows_unchanged", "rows_rejected"),
+        *("first", "last", "error"),
+    ]
     assert list(written)[: len(promised)] == promised
     assert written["error"] == {"cause": "symbol_unknown", "message": "no such symbol", "retryable": False}
     assert SymbolOutcome("X", "1d", SymbolStatus.STORED).to_json()["error"] is None
@@ -126,3 +127,8 @@ def test_only_what_waiting_may_help_is_tried_again() -> None:
     assert report.retryable == [again]
     assert report.settled == [never, stored]
     assert [one["symbol"] for one in report.to_json()["symbols"]] == ["A", "B", "C"]
+
+
+def test_a_hold_ends_at_an_instant() -> None:
+    hold = Hold(1000.0, "429")
+    assert (hold.seconds_left(990.0), hold.seconds_left(1000.0), hold.seconds_left(1100.0)) == (10.0, 0.0, 0.0)

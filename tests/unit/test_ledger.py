@@ -23,6 +23,7 @@ from marketjobs.errors import (
     JobNotFinished,
     JobNotFound,
     LeaseLost,
+    StorageFull,
     StorageUnavailable,
     SymbolUnknown,
 )
@@ -302,9 +303,7 @@ def test_a_failed_job_that_waits_for_its_retry_is_joined(steps: Steps, fake: Fak
     assert steps.submit().id == first.id
 
 
-def test_equal_requests_of_three_processes_at_once_are_one_job(
-    steps: Steps, runtime: Runtime, python: Python
-) -> None:
+def test_equal_requests_of_three_processes_at_once_are_one_job(steps: Steps, runtime: Runtime, python: Python) -> None:
     code = """
     import sys
     from marketjobs import config
@@ -488,7 +487,7 @@ def test_a_defect_is_told_in_one_line_and_tried_again(steps: Steps, fake: Fake) 
 
 def test_a_budget_gives_the_attempt_back_and_decides_the_time(steps: Steps, fake: Fake) -> None:
     def held(ctx: JobContext, arguments: JsonDict) -> JsonDict:
-        ctx.hold = Hold(900.0, "budget 25/d")
+        ctx.hold = Hold(time.monotonic() + 900.0, "budget 25/d")
         return {"symbols": [outcome("A"), outcome("B", "budget_spent", retryable=True)]}
 
     fake.work = held
@@ -508,7 +507,7 @@ def test_a_budget_gives_the_attempt_back_and_decides_the_time(steps: Steps, fake
 
 def test_a_hold_with_nothing_left_to_do_is_no_wait(steps: Steps, fake: Fake) -> None:
     def held(ctx: JobContext, arguments: JsonDict) -> JsonDict:
-        ctx.hold = Hold(900.0, "budget")
+        ctx.hold = Hold(time.monotonic() + 900.0, "budget")
         return {"symbols": [outcome("A")]}
 
     fake.work = held
@@ -668,6 +667,22 @@ def test_a_heartbeat_extends_the_lease_and_carries_progress(steps: Steps, runtim
     assert row is not None and row.lease_until is not None and claimed.lease_until is not None
     assert row.lease_until - claimed.lease_until > 50
     assert (row.progress, row.message) == (0.25, "a quarter")
+
+
+def test_a_store_that_is_away_for_a_moment_at_the_end_loses_no_result(
+    steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = steps.submit()
+    finish, refusals = jobs.finish, iter([StorageUnavailable("locked"), StorageFull("full")])
+
+    def away(*arguments: Any) -> bool:
+        for error in refusals:
+            raise error
+        return finish(*arguments)
+
+    monkeypatch.setattr(jobs, "finish", away)
+    after = steps.execute(job, lambda ctx: {"value": 1})
+    assert after is not None and (after.state, after.result) == (JobState.SUCCEEDED, {"value": 1})
 
 
 # -- handed back ------------------------------------------------------------------------------------------
@@ -905,7 +920,6 @@ def test_a_parent_whose_last_child_ended_unseen_is_finished_by_the_reaper(steps:
     assert steps.state(parent) == "succeeded"
 
 
-@pytest.mark.xfail(strict=True, reason="services/jobs.py: finish_parent calls a parent of an unknown kind succeeded")
 def test_a_parent_of_a_kind_that_is_not_installed_here_is_left_for_another(
     steps: Steps, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -1127,9 +1141,7 @@ def test_a_retry_is_sent_when_its_time_has_come(steps: Steps, fake: Fake, broker
     assert broker.sent == [job.id]
 
 
-def test_a_retry_is_sent_though_the_first_wake_up_was_noted_late(
-    steps: Steps, fake: Fake, broker: Broker
-) -> None:
+def test_a_retry_is_sent_though_the_first_wake_up_was_noted_late(steps: Steps, fake: Fake, broker: Broker) -> None:
     """A worker was quicker than the submitter's note that the message was sent; a busy queue is never empty."""
     fake.work = failing(OSError("later"))
     broker.empty = False
@@ -1181,7 +1193,10 @@ def test_anything_else_finds_nothing_and_is_shown_short(steps: Steps, runtime: R
 
 
 def test_jobs_are_listed_newest_first(steps: Steps, runtime: Runtime) -> None:
-    first, second = steps.submit("A"), steps.submit("B")
+    first = steps.submit("A")
+    steps.let_time_pass(1)
+    second = steps.submit("B")
+    steps.let_time_pass(1)
     parent = steps.submit(*"CDEFGH")
     with runtime.database.read() as tx:
         assert [job.id for job in jobs.listed(tx, top_level=True)] == [parent.id, second.id, first.id]
@@ -1267,5 +1282,3 @@ def quiet_hearts() -> Iterator[None]:
     """No heart outlives its test with a job in hand."""
     yield
     assert ledger.current_context.get() is None
-
-

@@ -13,6 +13,7 @@ import pytest
 
 from marketjobs import config, log
 
+Start = Callable[[], Path]
 SECRET = 'k"y\\-hunter2'
 OTHER = "hunter2"
 MASK = "********"
@@ -35,7 +36,7 @@ def root_logger() -> Iterator[None]:
 
 
 @pytest.fixture(params=["text", "json"])
-def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[], Path]:
+def start(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Start:
     """Puts logging in force, with two secrets; returns the file that it goes to."""
     monkeypatch.setenv("MARKETJOBS_PROVIDERS__YAHOO__API_KEYS", json.dumps([SECRET, "abc"]))
     monkeypatch.setenv("MARKETJOBS_BROKER__URL", f"redis://:{OTHER}@localhost:6379/0")
@@ -60,7 +61,7 @@ def shown(path: Path, capsys: pytest.CaptureFixture[str]) -> str:
     return text
 
 
-def test_a_message_and_its_arguments(start: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_message_and_its_arguments(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     lines = start()
     logger.info(f"connecting to redis://:{OTHER}@localhost")
     logger.warning("key %s, password %r, table %s", SECRET, OTHER, {"a": OTHER})
@@ -70,7 +71,7 @@ def test_a_message_and_its_arguments(start: Callable[[], Path], capsys: pytest.C
     assert len(text.splitlines()) == 3
 
 
-def test_a_traceback_with_its_causes(start: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_traceback_with_its_causes(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     lines = start()
     try:
         try:
@@ -84,14 +85,15 @@ def test_a_traceback_with_its_causes(start: Callable[[], Path], capsys: pytest.C
     assert text.count(MASK) >= 2
 
 
-def test_other_libraries_loggers_are_redacted_too(start: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_other_libraries_loggers_are_redacted_too(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     lines = start()
     logging.getLogger("celery.worker").error("Connection to redis://:%s@localhost refused", OTHER)
     assert f"redis://:{MASK}@localhost" in shown(lines, capsys)
 
 
-def test_an_argument_that_is_no_text(start: Callable[[], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_argument_that_is_no_text(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     lines = start()
+
     class Client:
         def __repr__(self) -> str:
             return f"<Client password={OTHER}>"
@@ -101,7 +103,7 @@ def test_an_argument_that_is_no_text(start: Callable[[], Path], capsys: pytest.C
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_log_call_with_wrong_arguments_does_not_break_its_caller(start: Callable[[], Path]) -> None:
+def test_a_log_call_with_wrong_arguments_does_not_break_its_caller(start: Start) -> None:
     start()
     logger.info("%d items", "three")
 
@@ -111,9 +113,7 @@ def test_a_secret_inside_another_is_masked_as_a_whole() -> None:
     assert redact.clean("abcdefgh abcd xyz") == f"{MASK} {MASK} xyz"
 
 
-def test_events_become_keys_in_json(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_events_become_keys_in_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("MARKETJOBS_LOGGING__FORMAT", "json")
     log.set_up(config.load())
     logger.info("bars.stored provider=%s symbol=%s rows=%d", "yahoo", "AAPL", 5)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from itertools import pairwise
 
 import pytest
 import time_machine
@@ -30,7 +31,6 @@ from marketjobs.domain.ranges import (
 )
 from marketjobs.errors import InvalidInput
 from marketjobs.services.bars import FetchRequest
-
 
 # -- days -------------------------------------------------------------------------------------------------
 
@@ -164,7 +164,7 @@ def test_merge_holds_the_same_points_in_the_fewest_ascending_ranges(ranges: list
     merged = merge(ranges)
     assert held(merged) == held(ranges)
     assert all(one.start < one.end for one in merged)
-    assert all(a.end < b.start for a, b in zip(merged, merged[1:], strict=False))
+    assert all(a.end < b.start for a, b in pairwise(merged))
 
 
 @given(st.builds(Range, points, points), some_ranges)

@@ -278,9 +278,7 @@ def test_adj_close_meets_close_on_the_last_day(symbol: str) -> None:
 def test_a_range_is_honoured() -> None:
     week = ask("IBM", within=days(date(2013, 2, 4), date(2013, 2, 8)))
     assert [day.day for day in by_day(week)] == [4, 5, 6, 7, 8]
-    assert [(day_of(ts), kind, value) for ts, kind, value in week.actions] == [
-        (date(2013, 2, 6), "dividend", 0.85)
-    ]
+    assert [(day_of(ts), kind, value) for ts, kind, value in week.actions] == [(date(2013, 2, 6), "dividend", 0.85)]
     without_end = ask("IBM", within=Range(stamp_of(date(2013, 2, 4)), stamp_of(date(2013, 2, 6))))
     assert [day.day for day in by_day(without_end)] == [4, 5]
     assert without_end.actions == ()
@@ -371,9 +369,7 @@ def _nothing(_data: bytes) -> None:
         pytest.param(lambda data: gzip.compress(b"date\n2000-03-01,1,2\n"), id="other columns"),
     ],
 )
-def test_damaged_files_are_told_and_not_remembered(
-    spoil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_damaged_files_are_told_and_not_remembered(spoil: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = files("marketjobs.providers") / "recorded_data"
     folder = tmp_path / "recorded_data"
     folder.mkdir()
@@ -423,9 +419,7 @@ def test_the_script_makes_the_committed_files(tmp_path: Path, capsys: pytest.Cap
     made = {one.name: one.read_bytes() for one in tmp_path.iterdir()}
     assert set(made) == {one.name for one in shipped.iterdir()} - {"README.md"}
     # zlib-ng packs the same text into other bytes; what is inside is compared everywhere.
-    same_packer = (
-        zlib.ZLIB_RUNTIME_VERSION.startswith(("1.2.", "1.3")) and "ng" not in zlib.ZLIB_RUNTIME_VERSION
-    )
+    same_packer = zlib.ZLIB_RUNTIME_VERSION.startswith(("1.2.", "1.3")) and "ng" not in zlib.ZLIB_RUNTIME_VERSION
     for name, content in made.items():
         committed = (shipped / name).read_bytes()
         if name.endswith(".gz"):

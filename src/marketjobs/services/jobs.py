@@ -238,9 +238,12 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
     except BaseException as exc:  # a door: whatever happened becomes the row's state
         error = exc
     finally:
-        heart.stop()
+        heart.on_end(lambda: None)  # its end is being written: there is nothing left to interrupt
         current_context.reset(mark)
-    after = _conclude(ctx, job, result, error)
+    try:
+        after = _concluded(ctx, job, result, error)
+    finally:
+        heart.stop()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
     return after
@@ -252,6 +255,18 @@ def _run_kind(ctx: JobContext) -> JsonDict:
     if kind is None:
         raise InvalidInput(f"no task {ctx.job.task} is installed here")
     return kind.run(ctx, ctx.job.arguments)
+
+
+def _concluded(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
+    """A store that is away for a moment must not cost what was done: the lease is kept meanwhile."""
+    give_up_at = time.monotonic() + ctx.runtime.settings.worker.lease_seconds
+    while True:
+        try:
+            return _conclude(ctx, job, result, error)
+        except (StorageUnavailable, StorageFull):
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.5)
 
 
 def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:

@@ -87,6 +87,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_publish_retry": False,
         "task_track_started": False,
         "worker_concurrency": worker.concurrency,
+        "worker_consumer": "marketjobs.tasks.request:JobConsumer",
         "worker_prefetch_multiplier": 1,
         "worker_redirect_stdouts": False,
         "worker_soft_shutdown_timeout": 0,

@@ -2,16 +2,43 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from typing import Any
 
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
 from celery.exceptions import InvalidTaskError
+from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default
 
 from marketjobs.services import jobs
 from marketjobs.tasks.runtime import runtime
+
+log = logging.getLogger(__name__)
+
+
+class JobConsumer(Consumer):
+    """Celery's consumer behind a guard: a header that it stumbles over (a task that is a list, a time limit that is
+    no pair) would end the worker, the broker would hand the same message to the next one, and that one would end
+    too.  A wake-up that is put aside wrongly costs nothing: the reaper sends another."""
+
+    def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
+        handle = super().create_task_handler(*args, **kwargs)
+
+        def guarded(message: Any) -> None:
+            try:
+                handle(message)
+            except Exception as exc:  # a door: no message may end a worker
+                # kombu counts KeyError among the connection errors of Redis; a hostile header raises it too.
+                if isinstance(exc, self.connection_errors) and not isinstance(exc, LookupError):
+                    raise
+                log.error("message.refused error=%s", type(exc).__name__)
+                if not message.acknowledged:
+                    message.reject_log_error(log, self.connection_errors)
+
+        return guarded
 
 
 def job_strategy(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
