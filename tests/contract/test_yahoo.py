@@ -301,6 +301,8 @@ def test_importing_the_adapter_imports_no_client() -> None:
 
 def test_nothing_is_written_to_the_home_folder(tmp_path: Path) -> None:
     """yfinance keeps a cookie database in the cache folder of the user: a chart never opens it."""
+    empty = tmp_path / "empty"
+    empty.mkdir()
     with Vendor(now=NOW) as vendor:
         code = (
             "import asyncio, sys; from contract.providers import *;"
@@ -310,15 +312,15 @@ def test_nothing_is_written_to_the_home_folder(tmp_path: Path) -> None:
         )
         environment = {
             **os.environ,
-            "HOME": str(tmp_path),
-            "XDG_CACHE_HOME": str(tmp_path / "cache"),
+            "HOME": str(empty),
+            "XDG_CACHE_HOME": str(empty / "cache"),
             "PYTHONPATH": os.pathsep.join(sys.path),
             "NO_PROXY": "127.0.0.1",
         }
         ran = subprocess.run([sys.executable, "-c", code, vendor.url], capture_output=True, text=True, env=environment)
     assert ran.stderr == ""
     assert int(ran.stdout) > 250
-    assert list(tmp_path.rglob("*")) == []
+    assert list(empty.rglob("*")) == []
 
 
 @pytest.mark.parametrize(

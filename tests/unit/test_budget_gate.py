@@ -200,7 +200,7 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
 
 
 def test_threads_in_line_are_served_one_by_one_while_calls_come_within_the_patience(make_gate: MakeGate) -> None:
-    gate = make_gate("2/s", patience=0.8)
+    gate = make_gate("2/s", patience=1.5)
     refused: list[BudgetSpent] = []
 
     def spend() -> None:
