@@ -77,7 +77,7 @@ def _store(runtime: Runtime) -> Iterator[Finding]:
         with database.write() as tx:
             skew = tx.now() - time.time()
     except MarketJobsError as exc:
-        yield Finding("database", ERROR, exc.message, exc.hint)
+        yield Finding("database", ERROR, exc.message, exc.hint or "look at [database] url: marketjobs config show")
         return
     yield Finding("database", OK, f"{database.path}, writable, schema current")
     kind = _file_system(database.path)

@@ -34,6 +34,9 @@ QUICK_DEATH_SECONDS = 10.0
 MOST_QUICK_DEATHS = 5
 LONGEST_BACKOFF_SECONDS = 10.0
 REAPER_STOPS_SECONDS = 5.0
+COLD_STOP_SECONDS = 5.0
+"""A cold stop hands the jobs back at once; what still runs after so long hangs.  (billiard's pool waits for ever on a
+lock that a process which was just ended may have held.)"""
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGQUIT, 3: signal.SIGKILL}
 
 
@@ -226,10 +229,13 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Workers first: the reaper keeps their leases' world going until they are done."""
         first = [child for child in self._children if child.program.name != "reaper"]
-        said = 0
+        said, kill_at = 0, float("inf")
         while any(child.runs for child in first):
+            if time.monotonic() > kill_at:
+                self._stops = 3
             if said < min(self._stops, 3):
                 said = min(self._stops, 3)
+                kill_at = time.monotonic() + COLD_STOP_SECONDS if said == 2 else float("inf")
                 say(
                     {
                         1: "stopping: what runs is finished first (Ctrl-C again: hand it back)",
