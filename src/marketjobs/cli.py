@@ -56,7 +56,14 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``marketjobs`` command."""
     if arguments is not None:
         sys.argv[1:] = arguments
-    sys.exit(_run())
+    code = _run()
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read our output has gone (`| head`): nothing is wrong, and nothing more can be said.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 0
+    sys.exit(code)
 
 
 def _run() -> int:
@@ -79,9 +86,10 @@ def _run() -> int:
         session.leave(130)
         return 130
     except BrokenPipeError:
-        # Whoever read our output has gone (`| head`); nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except SystemExit as leaving:
+        # The parser turns a broken pipe into exit 1.
+        return 0 if isinstance(leaving.__context__, BrokenPipeError) else _code(leaving.code)
     except Exception as error:
         return _unexpected(error)
 

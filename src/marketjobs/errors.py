@@ -12,6 +12,7 @@
         SymbolUnknown  SymbolDelisted  RangeUnavailable  NoData  Unsupported
         ProviderUnavailable  MalformedAnswer
       DataRejected
+        HistoryCut
       StorageError
         StorageUnavailable  StorageFull  SchemaMismatch
       QueueError
@@ -193,6 +194,13 @@ class DataRejected(MarketJobsError):
 
     cause = "data_rejected"
     retryable = True
+
+
+class HistoryCut(DataRejected):
+    """A restated history that lacks stored bars; asking again would bring the same."""
+
+    cause = "history_cut"
+    retryable = False
 
 
 class StorageError(MarketJobsError):

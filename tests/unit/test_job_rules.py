@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, split
 from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
-from marketjobs.errors import RateLimited, SymbolUnknown
+from marketjobs.errors import SymbolUnknown
 
 seconds = st.floats(min_value=0.001, max_value=10_000)
 
@@ -112,21 +112,11 @@ def made(*statuses: str) -> list[SymbolOutcome]:
 )
 def test_the_state_of_a_job_follows_from_its_symbols(statuses: tuple[str, ...], state: JobState) -> None:
     assert final_state(made(*statuses)) is state
-    assert FetchReport(made(*statuses)).final_state() is state
 
 
-def test_only_what_waiting_may_help_is_tried_again() -> None:
-    again = SymbolOutcome(
-        "A", "1d", SymbolStatus.FAILED, error=SymbolFailure.of(RateLimited("slow down", provider="yahoo"))
-    )
-    never = SymbolOutcome(
-        "B", "1d", SymbolStatus.FAILED, error=SymbolFailure.of(SymbolUnknown("who?", provider="yahoo"))
-    )
-    stored = SymbolOutcome("C", "1d", SymbolStatus.STORED)
-    report = FetchReport([again, never, stored])
-    assert report.retryable == [again]
-    assert report.settled == [never, stored]
-    assert [one["symbol"] for one in report.to_json()["symbols"]] == ["A", "B", "C"]
+def test_a_report_is_in_the_order_of_the_request() -> None:
+    outcomes = [SymbolOutcome(symbol, "1d", SymbolStatus.STORED) for symbol in "BAC"]
+    assert [one["symbol"] for one in FetchReport(outcomes).to_json()["symbols"]] == ["B", "A", "C"]
 
 
 def test_a_hold_ends_at_an_instant() -> None:

@@ -18,7 +18,9 @@ def prices(
     interval: Annotated[str, typer.Option(metavar="I", help="Length of a bar.")] = "1d",
     start: Annotated[str | None, typer.Option(metavar="DAY", help="First day.")] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included.")] = None,
-    last: Annotated[int | None, typer.Option("--last", "-n", min=1, help="Only the newest so many rows.")] = None,
+    last: Annotated[
+        int | None, typer.Option("--last", "-n", min=1, max=2**31 - 1, help="Only the newest so many rows.")
+    ] = None,
     chart: Annotated[
         bool | None, typer.Option("--chart/--no-chart", help="A chart of the closes; default: at a terminal.")
     ] = None,

@@ -123,8 +123,9 @@ def demo() -> None:
     with own_settings() as plain:
         runtime = Runtime(plain)
         symbols = ["AAPL", "GOOG", "IBM", "MSFT", "FB"]
-        render.note("recorded history of five stocks, 2000 to 2013, through the same job as live data")
         arguments = {"symbols": symbols, "provider": "recorded", "period": "max"}
+        _ = runtime.database  # a data folder that can't be used is said before anything else
+        render.note("recorded history of five stocks, 2000 to 2013, through the same job as live data")
         code = flow.submit_and_show(
             runtime,
             "marketjobs.fetch_market_data",

@@ -93,18 +93,6 @@ class FetchReport:
     outcomes: list[SymbolOutcome] = field(default_factory=list)
     hold: Hold | None = None
 
-    @property
-    def settled(self) -> list[SymbolOutcome]:
-        """Outcomes that trying again would not change."""
-        return [one for one in self.outcomes if one.error is None or not one.error.retryable]
-
-    @property
-    def retryable(self) -> list[SymbolOutcome]:
-        return [one for one in self.outcomes if one.error is not None and one.error.retryable]
-
-    def final_state(self) -> JobState:
-        return final_state(self.outcomes)
-
     def to_json(self) -> JsonDict:
         return {"symbols": [one.to_json() for one in self.outcomes]}
 

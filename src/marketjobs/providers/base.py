@@ -7,7 +7,6 @@ real request it spends one call through the gate that it was handed.  It never s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -141,7 +140,3 @@ def _checked(name: str, loaded: Any) -> type[Provider]:
     if not (isinstance(loaded, type) and issubclass(loaded, Provider)):
         raise UnknownProvider(f"provider {name} is no Provider class")
     return loaded
-
-
-def intervals(names: Iterable[str]) -> frozenset[Interval]:
-    return frozenset(Interval.of(name) for name in names)

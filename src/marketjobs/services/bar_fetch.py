@@ -16,6 +16,7 @@ from marketjobs.domain.reports import Hold, SymbolFailure, SymbolOutcome, Symbol
 from marketjobs.errors import (
     BudgetSpent,
     DataRejected,
+    HistoryCut,
     LeaseLost,
     MarketJobsError,
     ProviderError,
@@ -23,14 +24,16 @@ from marketjobs.errors import (
     SymbolUnknown,
 )
 from marketjobs.services import loop
-from marketjobs.services.bar_plan import GAP_TRIES, Plan, plan_symbol, refuse_mixture, today
+from marketjobs.services.bar_plan import Plan, plan_symbol, refuse_mixture, today
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.jobs import JobContext
 from marketjobs.storage import assets, bars
-from marketjobs.storage.bars import Series, Stored
+from marketjobs.storage.bars import Stored
 from marketjobs.storage.database import Transaction
 
 STORE_EVERY = 16
+MOST_WITHDRAWN = 5
+"""So many bars (or one in a hundred) may a forced restatement let go; a cut answer lacks more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Found:
     facts: AssetFacts
     open_from: int
     restated: str | None = None
+    withdrawn: tuple[int, ...] = ()
 
 
 class Fetch:
@@ -95,7 +99,7 @@ class Fetch:
                         provider=self.provider.name,
                         retry_after_seconds=self.hold.seconds_left(time.monotonic()),
                     )
-                refuse_mixture(one.symbol, self.provider, one.series)
+                refuse_mixture(one.symbol, self.provider, one.suppliers)
                 found = await self._ask(one)
             except MarketJobsError as exc:
                 self._failed(one, exc)
@@ -117,14 +121,13 @@ class Fetch:
         span = Range(whole[0].start, whole[-1].end)
         if len(one.ranges) != 1 or one.ranges[0] != span:
             found = self._checked(one, [await self._query(one, span)])
-        self._require_whole(one, found)
-        return replace(found, restated=why)
+        return replace(found, restated=why, withdrawn=self._withdrawn(one, found))
 
     async def _query(self, one: Plan, wanted: Range) -> BarAnswer:
         try:
             return await self.provider.bars(BarQuery(one.symbol, self.request.interval, wanted))
         except SymbolUnknown as exc:
-            if self.provider.name in one.series.providers:
+            if self.provider.name in one.suppliers:
                 raise SymbolDelisted(exc.message, provider=exc.provider, symbol=one.symbol) from exc
             raise
 
@@ -172,18 +175,31 @@ class Fetch:
                 return f"restated: the vendor changed {day_of(stamp)}"
         return None
 
-    def _require_whole(self, one: Plan, found: Found) -> None:
-        """A series is rewritten only from an answer that holds all of it: bases are never mixed."""
+    def _withdrawn(self, one: Plan, found: Found) -> tuple[int, ...]:
+        """Stored final bars that a restating answer lacks, and that a person's --force lets go.
+
+        Raises:
+            HistoryCut: a series is rewritten only from an answer that holds all of it: bases are never mixed.
+        """
         assert one.series.first is not None and one.series.last is not None
         with self.ctx.runtime.database.read() as tx:
             stored = bars.stored_bars(tx, one.asset, self.request.interval, one.series.first, one.series.last)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
-        if lacking:
+        if not lacking:
+            return ()
+        broken = {row.ts for row in found.rejected}.intersection(lacking)
+        if broken:
             raise DataRejected(
-                f"{one.symbol}: the restated history lacks {len(lacking)} of {len(stored)} stored bars"
-                f" (first {day_of(lacking[0])}); the stored bars stay as they are"
+                f"{one.symbol}: {len(broken)} rows of the restated history break a rule ({found.rules});"
+                " the stored bars stay as they are"
             )
+        if self.request.force and len(lacking) <= max(MOST_WITHDRAWN, len(stored) // 100):
+            return tuple(lacking)
+        raise HistoryCut(
+            f"{one.symbol}: the restated history lacks {len(lacking)} of {len(stored)} stored bars (first"
+            f" {day_of(lacking[0])}); the stored ones stay as they are; if the vendor withdrew a few, use --force"
+        )
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
         if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
@@ -205,19 +221,42 @@ class Fetch:
             for found in ready
         ]
         settled: list[SymbolOutcome] = []
+        failed: list[SymbolOutcome] = []
         fetched_at = int(time.time())
         progress = (self.done + len(ready)) / self.total
         outcomes: list[JsonDict] = []
         with self.ctx.storing(outcomes, progress) as tx:
             provider = bars.provider_id(tx, self.provider.name)
-            settled += [self._write(tx, found, provider, fetched_at) for found in ready]
+            for found in ready:
+                try:
+                    self._require_unchanged(tx, found)
+                except MarketJobsError as exc:
+                    failed.append(self._outcome(found.plan, SymbolStatus.FAILED, error=SymbolFailure.of(exc)))
+                else:
+                    settled.append(self._write(tx, found, provider, fetched_at))
             outcomes += [one.to_json() for one in settled]
         assets.describe(
             self.ctx.runtime.database,
             {found.plan.symbol: found.facts for found in ready if found.facts != AssetFacts()},
             self.provider.name,
         )
-        self._settle(settled)
+        self._settle([*settled, *failed])
+
+    def _require_unchanged(self, tx: Transaction, found: Found) -> None:
+        """What the answer was compared with may have changed since, by another job or a person.
+
+        Raises:
+            DataRejected: the asset is another by now, or its bars have another basis; to be tried again.
+            ProviderMismatch: another provider's bars have come.
+        """
+        one = found.plan
+        if bars.asset_id(tx, one.symbol) != one.asset:
+            raise DataRejected(f"{one.symbol} was removed while it was fetched")
+        refuse_mixture(one.symbol, self.provider, bars.suppliers(tx, one.asset))
+        if found.restated is None and found.bars:
+            stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
+            if restated(found.bars, stored) is not None:
+                raise DataRejected(f"{one.symbol} was restated by another job while it was fetched")
 
     def _write(self, tx: Transaction, found: Found, provider: int, fetched_at: int) -> SymbolOutcome:
         one, interval = found.plan, self.request.interval
@@ -229,19 +268,21 @@ class Fetch:
             gone = [key for key in one.actions if key not in listed and key[0] in found.asked[0]]
             bars.drop_actions(tx, one.asset, gone, provider)
         bars.note_gaps(tx, one.asset, interval, found.bars, found.rejected)
-        coverage = bars.series(tx, one.asset, interval, GAP_TRIES).coverage
+        coverage = bars.coverage(tx, one.asset, interval)
         for asked in found.asked:
             known = Range(asked.start, min(asked.end, max(found.open_from, asked.start)))
             if known.start < known.end:
                 bars.add_coverage(tx, one.asset, interval, coverage, known)
                 coverage = tuple(merge([*coverage, known]))
+        dropped = bars.drop(tx, one.asset, interval, found.withdrawn)
+        stored = replace(stored, changed=stored.changed + dropped)
         self._drop_unconfirmed(tx, found)
-        after = bars.series(tx, one.asset, interval, GAP_TRIES)
+        span = bars.span(tx, one.asset, interval)
         status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
         wanted = self.request.wanted(today(self.provider))
         if status is SymbolStatus.UP_TO_DATE and not bars.holds_any(tx, one.asset, interval, wanted):
             status = SymbolStatus.EMPTY
-        return self._outcome(one, status, stored=stored, found=found, after=after)
+        return self._outcome(one, status, stored=stored, found=found, span=span)
 
     def _drop_unconfirmed(self, tx: Transaction, found: Found) -> None:
         # A provisional bar that the vendor passes over while it gives later ones never became a session.
@@ -260,11 +301,11 @@ class Fetch:
         *,
         stored: Stored | None = None,
         found: Found | None = None,
-        after: Series | None = None,
+        span: tuple[int | None, int | None] | None = None,
         error: SymbolFailure | None = None,
     ) -> SymbolOutcome:
         stored = stored or Stored()
-        series = after or one.series
+        first, last = span or (one.series.first, one.series.last)
         notes = [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
         return SymbolOutcome(
             symbol=one.symbol,
@@ -275,8 +316,8 @@ class Fetch:
             rows_changed=stored.changed,
             rows_unchanged=stored.unchanged,
             rows_rejected=len(found.rejected) if found else 0,
-            first=None if series.first is None else day_of(series.first).isoformat(),
-            last=None if series.last is None else day_of(series.last).isoformat(),
+            first=None if first is None else day_of(first).isoformat(),
+            last=None if last is None else day_of(last).isoformat(),
             error=error,
             note="; ".join(note for note in notes if note) or None,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -26,6 +27,7 @@ class Plan:
     symbol: str
     asset: int
     series: Series
+    suppliers: tuple[str, ...]
     actions: dict[tuple[int, str], float]
     ranges: tuple[Range, ...]
 
@@ -37,12 +39,13 @@ def today(provider: Provider) -> date:
 def plan_symbol(tx: Transaction, request: FetchRequest, provider: Provider, symbol: str, asset: int | None) -> Plan:
     wanted = request.wanted(today(provider))
     if asset is None:
-        return Plan(symbol, 0, Series(None, None, 0, (), (), ()), {}, (wanted,))
+        return Plan(symbol, 0, Series(None, None, (), ()), (), {}, (wanted,))
     series = bars.series(tx, asset, request.interval, GAP_TRIES)
     known = bars.actions(tx, asset)
-    if request.force or (series.rows == 0 and not series.coverage):
-        return Plan(symbol, asset, series, known, (wanted,))
-    return Plan(symbol, asset, series, known, tuple(_missing(tx, request, provider, asset, series, wanted)))
+    suppliers = bars.suppliers(tx, asset)
+    if request.force or (series.first is None and not series.coverage):
+        return Plan(symbol, asset, series, suppliers, known, (wanted,))
+    return Plan(symbol, asset, series, suppliers, known, tuple(_missing(tx, request, provider, asset, series, wanted)))
 
 
 def _missing(
@@ -70,9 +73,9 @@ def _missing(
     return merge(padded)
 
 
-def refuse_mixture(symbol: str, provider: type[Provider] | Provider, series: Series) -> None:
+def refuse_mixture(symbol: str, provider: type[Provider] | Provider, suppliers: Sequence[str]) -> None:
     """Recorded bars have their own basis and period: never beside another provider's."""
-    for other in series.providers:
+    for other in suppliers:
         if other != provider.name and (provider.only_by_name or is_only_by_name(other)):
             raise ProviderMismatch(
                 f"{symbol} has bars from {other}: bars of {provider.name} are not mixed with them",

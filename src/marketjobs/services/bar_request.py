@@ -49,13 +49,13 @@ class FetchRequest:
                 raise InvalidInput(f"the {name} {day} lies in the future")
         if first is not None and last is not None and first > last:
             raise InvalidInput(f"the start {first} lies after the end {last}")
-        provider = arguments.get("provider") or DEFAULT_PROVIDER
+        provider = DEFAULT_PROVIDER if arguments.get("provider") is None else arguments["provider"]
         if not isinstance(provider, str):
             raise InvalidInput("provider is a name")
         return cls(
-            symbols=normalise_symbols(arguments.get("symbols") or ()),
-            interval=Interval.of(arguments.get("interval") or "1d"),
-            period=check_period(period or DEFAULT_PERIOD) if first is None else None,
+            symbols=normalise_symbols(arguments["symbols"] if arguments.get("symbols") is not None else ()),
+            interval=Interval.of("1d" if arguments.get("interval") is None else arguments["interval"]),
+            period=check_period(DEFAULT_PERIOD if period is None else period) if first is None else None,
             start=first,
             end=last,
             provider=provider,

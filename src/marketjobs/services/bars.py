@@ -13,7 +13,7 @@ from marketjobs.domain.jobs import split as split_runs
 from marketjobs.domain.reports import FetchReport, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
 from marketjobs.errors import Unsupported
 from marketjobs.services.bar_fetch import Fetch
-from marketjobs.services.bar_plan import GAP_TRIES, is_only_by_name, plan_symbol, refuse_mixture
+from marketjobs.services.bar_plan import is_only_by_name, plan_symbol, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.jobs import JobContext
 from marketjobs.services.runtime import Runtime
@@ -39,7 +39,7 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
             for symbol in request.symbols:
                 asset = bars.asset_id(tx, symbol)
                 if asset is not None:
-                    refuse_mixture(symbol, provider, bars.series(tx, asset, request.interval, GAP_TRIES))
+                    refuse_mixture(symbol, provider, bars.suppliers(tx, asset))
     return request.to_json()
 
 

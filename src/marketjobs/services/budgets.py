@@ -44,18 +44,20 @@ class BudgetGate:
         with self._turn:
             began = time.monotonic()
             while True:
-                asked_at = time.monotonic()
+                began_asking = time.monotonic()
                 with self._database.write() as tx:
+                    # Delays count from the store's clock, which is read once its lock is had.
+                    locked_at = time.monotonic()
                     answer = budgets.reserve(
                         tx, self._key, self._rates, horizon_seconds=self._horizon, lead_seconds=self._lead
                     )
                 # The answer should be here before its instant: the next call is asked for that much ahead.
-                self._lead = min(0.02, time.monotonic() - asked_at)
+                self._lead = min(0.02, time.monotonic() - began_asking)
                 if isinstance(answer, budgets.Later):
                     # A rate is waited for here; a hold is the job's to wait for, where people see it.
                     patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
                     self._wait(answer, began + patience)
-                elif self._leaves(answer, asked_at):
+                elif self._leaves(answer, locked_at):
                     self._after_hold = answer.after_hold
                     return
 
@@ -68,9 +70,9 @@ class BudgetGate:
             )
         time.sleep(later.delay_seconds)
 
-    def _leaves(self, slot: budgets.Slot, asked_at: float) -> bool:
+    def _leaves(self, slot: budgets.Slot, locked_at: float) -> bool:
         """Sleep until the slot; ``False``: it is void and was given back."""
-        leaves_at = asked_at + slot.delay_seconds
+        leaves_at = locked_at + slot.delay_seconds
         ahead = leaves_at - time.monotonic()
         if ahead > LOOK_AGAIN_SECONDS:
             time.sleep(ahead - LOOK_AGAIN_SECONDS / 2)

@@ -38,7 +38,8 @@ def started_at(pid: int) -> str | None:
     Tells a process from a later one that was given the same number.
     """
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]  # ended, and nobody has asked how: it runs no more
     except (OSError, IndexError):
         pass
     try:
@@ -99,7 +100,7 @@ class Heart:
             self._beaten_at = time.monotonic()
             self._deadline = deadline
             self.lost = self.cancelled = self.late = False
-            if self._thread is None or self._pid != os.getpid():
+            if self._thread is None or not self._thread.is_alive() or self._pid != os.getpid():
                 self._pid = os.getpid()
                 self._wake = threading.Event()
                 self._thread = threading.Thread(target=self._run, name="marketjobs-heart", daemon=True)
@@ -119,7 +120,7 @@ class Heart:
 
     def stop(self) -> None:
         with self._lock:
-            self._job = self._interrupt = None
+            self._job = self._interrupt = self._deadline = None
 
     def _run(self) -> None:
         while True:
@@ -131,6 +132,8 @@ class Heart:
                 except MarketJobsError as exc:
                     # A store that is away for a while costs a beat, not the job: the lease is longer.
                     log.warning("heartbeat.missed cause=%s message=%s", exc.cause, exc)
+                except Exception:  # a door: without this thread no lease of this process is kept
+                    log.exception("heartbeat.crashed")
 
     def _tick(self) -> None:
         job = self._job

@@ -12,7 +12,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import cache
 
@@ -27,14 +27,16 @@ from marketjobs.errors import (
     JobNotFound,
     LeaseLost,
     MarketJobsError,
+    StorageError,
     StorageFull,
     StorageUnavailable,
 )
+from marketjobs.log import Redact
 from marketjobs.services import heart as hearts
 from marketjobs.services import kinds
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import jobs
-from marketjobs.storage.database import Transaction
+from marketjobs.storage.database import Database, Transaction
 
 log = logging.getLogger(__name__)
 
@@ -43,6 +45,7 @@ Publish = Callable[[Sequence[Job]], Sequence[str]]
 Body = Callable[["JobContext"], JsonDict]
 WORKER_LOST = "worker_lost"
 SILENT_SECONDS = 5.0
+LONGEST_DELAY_SECONDS = 10 * 366 * 86_400.0
 
 
 # -- submit -----------------------------------------------------------------------------------------------
@@ -70,6 +73,8 @@ def submit(
         InvalidInput, ConfigError: the arguments can't be right.
         StorageError: the store did not take it; nothing was accepted.
     """
+    if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
+        raise InvalidInput("a job can be put off by ten years at most")
     kind = kinds.kind_of(task)
     prepared = kind.prepare(runtime, arguments) if kind else arguments
     parts = kind.split(prepared) if kind else [prepared]
@@ -118,8 +123,11 @@ def wake(runtime: Runtime, due: Sequence[Job], publish: Publish) -> int:
         return 0
     sent = publish(due)
     if sent:
-        with runtime.database.write() as tx:
-            jobs.mark_published(tx, sent)
+        try:
+            with runtime.database.write() as tx:
+                jobs.mark_published(tx, sent)
+        except StorageError as exc:  # accepted all the same: at worst the reaper sends a second wake-up
+            log.warning("wakeup.unnoted jobs=%d cause=%s", len(sent), exc.cause)
     return len(sent)
 
 
@@ -142,7 +150,8 @@ def _children(parent: JobRequest, parts: Sequence[JsonDict], delay_seconds: floa
 
 
 def _join_key(task: str, arguments: JsonDict) -> str:
-    text = orjson.dumps([task, arguments], option=orjson.OPT_SORT_KEYS)
+    same = arguments | {"symbols": sorted(arguments["symbols"])} if "symbols" in arguments else arguments
+    text = orjson.dumps([task, same], option=orjson.OPT_SORT_KEYS)
     return hashlib.sha256(text).hexdigest()
 
 
@@ -262,11 +271,22 @@ def _concluded(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseEx
     give_up_at = time.monotonic() + ctx.runtime.settings.worker.lease_seconds
     while True:
         try:
-            return _conclude(ctx, job, result, error)
+            after = _conclude(ctx, job, result, error)
+            break
         except (StorageUnavailable, StorageFull):
             if time.monotonic() > give_up_at:
                 raise
             time.sleep(0.5)
+        except MarketJobsError:
+            raise
+        except Exception as exc:
+            if result is None:
+                raise
+            result, error = None, exc  # a result that no row can keep is the body's fault
+    if after is not None and after.parent_id and after.state.is_final:
+        with suppress(StorageError):  # else the reaper, or whoever follows the parent, finishes it
+            finish_parent(ctx.runtime, after.parent_id)
+    return after
 
 
 def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
@@ -289,8 +309,6 @@ def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseExc
             written = jobs.finish(tx, job, JobState.CANCELLED, {"symbols": ctx.outcomes}, "cancelled", "cancelled")
             after = jobs.get(tx, job.id)
     log.info("job.%s job=%s attempt=%d", after.state if written and after else "refused", job.id, job.attempt)
-    if after is not None and after.parent_id and after.state.is_final:
-        finish_parent(runtime, after.parent_id)
     return after if written else None
 
 
@@ -310,7 +328,7 @@ def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseExceptio
     if isinstance(reason, MarketJobsError):
         cause, message, retryable = reason.cause, reason.message, reason.retryable
     else:
-        cause, message, retryable = "internal_error", _one_line(reason), True
+        cause, message, retryable = "internal_error", _one_line(ctx.runtime, reason), True
         log.error("job.crashed job=%s", job.id, exc_info=reason)
     if (retryable or asked) and job.attempt < job.max_attempts:
         delay = ctx.runtime.retry.delay_seconds(job.attempt)
@@ -324,7 +342,7 @@ def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseExceptio
 def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) -> bool:
     """A job ran to its end: done, or its retryable rest is tried again."""
     symbols = result.get("symbols")
-    if not isinstance(symbols, list):
+    if kinds.kind_of(job.task) is None or not isinstance(symbols, list):
         return jobs.finish(tx, job, JobState.SUCCEEDED, result)
     rest = [one for one in symbols if one["error"] and one["error"]["retryable"]]
     settled = [one for one in symbols if not (one["error"] and one["error"]["retryable"])]
@@ -352,8 +370,10 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
     return jobs.finish(tx, job, state, result, error["cause"], error["message"])
 
 
-def _one_line(error: BaseException) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:500].rstrip(": ")
+def _one_line(runtime: Runtime, error: BaseException) -> str:
+    """An error of somebody else's code, as it may be kept and shown."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500].rstrip(": ")
+    return Redact(list(runtime.settings.secrets())).clean(text)
 
 
 # -- look, cancel -----------------------------------------------------------------------------------------
@@ -488,15 +508,20 @@ def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], boo
     return touched
 
 
-def release_lost(runtime: Runtime, job_id: str, pid: int, cause: str, message: str) -> str | None:
-    """End the attempt of a pool process of this host that is known to be gone: the job's new state."""
+def release_lost(
+    runtime: Runtime, job_id: str, pid: int, cause: str, message: str, patience_seconds: float = 1.0
+) -> str | None:
+    """End the attempt of a pool process of this host that is known to be gone: the job's new state.
+
+    A store that does not answer within the patience is left alone: the reaper will see the process gone.
+    """
+    delay = runtime.retry.base_seconds if cause == "time_limit" else 0.0
+    database = Database(runtime.database.path, durable=False, busy_seconds=patience_seconds)
     try:
-        with runtime.database.write() as tx:
-            delay = runtime.retry.base_seconds if cause == "time_limit" else 0.0
-            state = jobs.release_owner(tx, job_id, f"{hearts.host()}/{pid}/", cause, message, delay)
-            job = jobs.get(tx, job_id)
-    except (StorageUnavailable, StorageFull):
-        return None  # the lease will tell
-    if job is not None and job.parent_id and job.state.is_final:
-        finish_parent(runtime, job.parent_id)
-    return state
+        with database.write() as tx:
+            return jobs.release_owner(tx, job_id, f"{hearts.host()}/{pid}/", cause, message, delay)
+    except StorageError as exc:
+        log.warning("job.unreleased job=%s cause=%s", job_id, exc.cause)
+        return None
+    finally:
+        database.close()

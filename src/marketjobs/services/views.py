@@ -17,7 +17,7 @@ DAY_SECONDS = 86_400.0
 def result_json(job: Job) -> JsonDict:
     """A job with its result, as ``fetch-market-data --json`` and ``result JOB --json`` print it."""
     result = job.result
-    if result is None and job.state is JobState.DEAD and job.outcomes:
+    if result is None and job.state.is_final and job.outcomes:
         result = {"symbols": list(job.outcomes)}
     return {
         "job_id": job.id,

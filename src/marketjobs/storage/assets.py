@@ -18,7 +18,7 @@ ACTIVE, INACTIVE = "active", "inactive"
 
 @dataclass(frozen=True, slots=True)
 class AssetRecord:
-    """An asset as it is shown.  ``bars`` counts what is stored of it, in all intervals."""
+    """An asset as it is shown."""
 
     id: int
     symbol: str

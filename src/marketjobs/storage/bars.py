@@ -38,12 +38,10 @@ class Stored:
 @dataclass(frozen=True, slots=True)
 class Series:
     """What is stored of one asset and interval.  ``first`` and ``last`` are stamps, ``None`` when empty;
-    ``providers`` supplied the bars; ``gaps`` are stamps to be asked for again."""
+    ``gaps`` are stamps to be asked for again."""
 
     first: int | None
     last: int | None
-    rows: int
-    providers: tuple[str, ...]
     coverage: tuple[Range, ...]
     gaps: tuple[int, ...]
 
@@ -76,31 +74,44 @@ def asset_id(tx: Transaction, symbol: str) -> int | None:
     return None if row is None else int(row["id"])
 
 
+def span(tx: Transaction, asset: int, interval: Interval) -> tuple[int | None, int | None]:
+    """First and last stamp of a series: two seeks, however long it is."""
+    key = {"asset": asset, "interval": interval.code}
+    ends = []
+    for function in ("min", "max"):
+        sql = f"SELECT {function}(ts) AS ts FROM price_bar WHERE asset_id = :asset AND interval = :interval"
+        row = tx.first(sql, key)
+        ends.append(None if row is None else row["ts"])
+    return ends[0], ends[1]
+
+
+def suppliers(tx: Transaction, asset: int) -> tuple[str, ...]:
+    """Who supplied bars of an asset, in any interval."""
+    rows = tx.all(
+        "SELECT name FROM provider AS p WHERE EXISTS"
+        " (SELECT 1 FROM price_bar AS b WHERE b.asset_id = :asset AND b.provider_id = p.id) ORDER BY name",
+        {"asset": asset},
+    )
+    return tuple(row["name"] for row in rows)
+
+
+def coverage(tx: Transaction, asset: int, interval: Interval) -> tuple[Range, ...]:
+    """Days that were asked for and answered, ascending."""
+    rows = tx.all(
+        "SELECT start_ts, end_ts FROM bar_coverage WHERE asset_id = :asset AND interval = :interval ORDER BY start_ts",
+        {"asset": asset, "interval": interval.code},
+    )
+    return tuple(Range(row["start_ts"], row["end_ts"]) for row in rows)
+
+
 def series(tx: Transaction, asset: int, interval: Interval, give_up_after: int) -> Series:
     """What is stored; a gap that was rejected ``give_up_after`` times is no longer asked for."""
-    key = {"asset": asset, "interval": interval.code}
-    parts = tx.all(
-        "SELECT p.name, min(b.ts) AS first, max(b.ts) AS last, count(*) AS n FROM price_bar AS b"
-        " JOIN provider AS p ON p.id = b.provider_id"
-        " WHERE b.asset_id = :asset AND b.interval = :interval GROUP BY p.name ORDER BY p.name",
-        key,
-    )
-    covered = tx.all(
-        "SELECT start_ts, end_ts FROM bar_coverage WHERE asset_id = :asset AND interval = :interval ORDER BY start_ts",
-        key,
-    )
     gaps = tx.all(
         "SELECT ts FROM bar_gap WHERE asset_id = :asset AND interval = :interval AND times < :most ORDER BY ts",
-        key | {"most": give_up_after},
+        {"asset": asset, "interval": interval.code, "most": give_up_after},
     )
-    return Series(
-        first=min((part["first"] for part in parts), default=None),
-        last=max((part["last"] for part in parts), default=None),
-        rows=sum(part["n"] for part in parts),
-        providers=tuple(part["name"] for part in parts),
-        coverage=tuple(Range(r["start_ts"], r["end_ts"]) for r in covered),
-        gaps=tuple(r["ts"] for r in gaps),
-    )
+    first, last = span(tx, asset, interval)
+    return Series(first, last, coverage(tx, asset, interval), tuple(row["ts"] for row in gaps))
 
 
 def overlap_start(tx: Transaction, asset: int, interval: Interval, before: int, count: int) -> int | None:
@@ -145,7 +156,8 @@ def upsert(
     known = [bar for bar in bars if bar.ts in before]
     fresh = [bar for bar in bars if bar.ts not in before]
     for group, counts in ((fresh, False), (known, True)):
-        final = [bar for bar in group if counts and not before[bar.ts].provisional]
+        # What was final stays final, whatever an answer without a session (or a clock set back) makes of it.
+        final = [bar._replace(provisional=False) for bar in group if counts and not before[bar.ts].provisional]
         rest = [bar for bar in group if not counts or before[bar.ts].provisional]
         for part in (final, rest):
             if part:
@@ -162,6 +174,14 @@ def holds_any(tx: Transaction, asset: int, interval: Interval, wanted: Range) ->
         {"asset": asset, "interval": interval.code, "start": wanted.start, "end": wanted.end},
     )
     return row is not None
+
+
+def drop(tx: Transaction, asset: int, interval: Interval, stamps: Sequence[int]) -> int:
+    """Delete bars that a person has given up."""
+    return tx.run_many(
+        "DELETE FROM price_bar WHERE asset_id = ? AND interval = ? AND ts = ?",
+        [(asset, interval.code, stamp) for stamp in stamps],
+    )
 
 
 def drop_provisional(tx: Transaction, asset: int, interval: Interval, stamps: Sequence[int]) -> int:

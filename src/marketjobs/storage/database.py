@@ -100,7 +100,8 @@ class Database:
             try:
                 yield Transaction(connection)
             finally:
-                connection.execute("ROLLBACK")
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
 
     @contextmanager
     def write(self) -> Iterator[Transaction]:
@@ -118,12 +119,6 @@ class Database:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
-
-    def changes(self) -> int:
-        """A number that moves when another connection has committed; costs microseconds, so it may be polled."""
-        with self._connection() as connection:
-            number: int = connection.execute("PRAGMA data_version").fetchone()[0]
-            return number
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:

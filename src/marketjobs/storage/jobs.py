@@ -69,7 +69,8 @@ def find(tx: Transaction, text: str) -> list[Job]:
         return [exact]
     # A range serves the beginning by the key's order; the ending needs a look at each id.
     rows = tx.all(
-        "SELECT * FROM job WHERE (id >= :text AND id < :after) OR substr(id, -:length) = :text LIMIT 10",
+        "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE (id >= :text AND id < :after)"
+        " OR substr(id, length(id) - :length + 1) = :text LIMIT 10)",
         {"text": text, "after": text + "~", "length": len(text)},
     )
     return [_job(row) for row in rows]
@@ -317,7 +318,10 @@ def running(tx: Transaction, host: str, job_id: str | None = None) -> list[Job]:
     """Running jobs whose lease is over, and those of one host, whose processes can be looked at (all, or one
     by id)."""
     only = "AND id = :id" if job_id else ""
-    sql = f"SELECT * FROM job WHERE state = 'running' AND (lease_until < {{now}} OR owner LIKE :host) {only} LIMIT 500"
+    sql = f"""
+        SELECT * FROM job WHERE state = 'running' AND (lease_until < {{now}} OR owner LIKE :host) {only}
+        ORDER BY lease_until LIMIT 500
+    """
     params = {"host": f"{host}/%"} | ({"id": job_id} if job_id else {})
     return [_job(row) for row in tx.all(sql, params)]
 
@@ -352,7 +356,8 @@ def cancel(tx: Transaction, job_id: str) -> str | None:
         {"id": job_id},
     )
     tx.run(
-        "UPDATE job SET cancel_requested = 1 WHERE (id = :id OR parent_id = :id) AND state = 'running'",
+        "UPDATE job SET cancel_requested = 1, join_key = NULL"  # whoever asks anew must not join what is ending
+        " WHERE (id = :id OR parent_id = :id) AND state = 'running'",
         {"id": job_id},
     )
     row = tx.first("SELECT state FROM job WHERE id = :id", {"id": job_id})

@@ -10,12 +10,17 @@ from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, SmallIntege
 from sqlmodel import Field, SQLModel
 
 OPEN = "state IN ('queued', 'waiting', 'running')"
+TOP = "parent_id IS NULL"
+UNSENT = "published_at IS NULL AND state IN ('queued', 'waiting')"
+PARENT = "waits_for = 'children'"
 
 
 class Asset(SQLModel, table=True):
     """What a symbol stands for.  ``status``: active assets are kept fresh, inactive ones only kept."""
 
     __tablename__ = "asset"
+    # A number that was purged is never given to another asset: a fetch under way may still hold it.
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: int | None = Field(default=None, primary_key=True)
     symbol: str = Field(sa_column=Column(Text, nullable=False, unique=True))
@@ -118,7 +123,10 @@ class JobRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_due", "state", "run_at"),
         Index("ix_job_submitted", "submitted_at"),
-        Index("ix_job_finished", "finished_at"),
+        Index("ix_job_finished", "finished_at", "queue", "state"),
+        Index("ix_job_top", "submitted_at", "id", sqlite_where=text(TOP), postgresql_where=text(TOP)),
+        Index("ix_job_unsent", "priority", "run_at", sqlite_where=text(UNSENT), postgresql_where=text(UNSENT)),
+        Index("ix_job_parents", "id", sqlite_where=text(PARENT), postgresql_where=text(PARENT)),
         Index("ix_job_parent", "parent_id", "state"),
         Index("ux_job_join", "join_key", unique=True, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     )

@@ -6,9 +6,9 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 from typing import Any
 
 from amqp.exceptions import ChannelError
@@ -31,8 +31,7 @@ def publisher(settings: Settings) -> Publish:
     """The function that sends wake-ups to the broker of these settings."""
 
     def publish(jobs: Sequence[Job]) -> list[str]:
-        room = _room(settings)
-        return send(jobs[:room]) if room else []
+        return send(_fitting(settings, jobs))
 
     return publish
 
@@ -91,13 +90,22 @@ def _producer(pid: int) -> Any:
     return app.amqp.Producer(connection, auto_declare=False)
 
 
-def _room(settings: Settings) -> int:
-    """How many messages the embedded queue still takes: it lists its folder at each look."""
+def _fitting(settings: Settings, jobs: Sequence[Job]) -> Sequence[Job]:
+    """The embedded queue is a folder that is listed at each look: it takes so many messages of each queue."""
     if not settings.is_embedded:
-        return 2**31
-    folder = Path(app.conf.broker_transport_options["data_folder_out"])
-    out = sum(1 for name in os.listdir(folder) if not name.startswith(".") and "pidbox" not in name)  # noqa: PTH208
-    return max(0, MOST_EMBEDDED_MESSAGES - out)
+        return jobs
+    try:
+        names = os.listdir(app.conf.broker_transport_options["data_folder_out"])  # noqa: PTH208
+    except OSError as exc:
+        log.warning("wakeup.failed jobs=%d error=%s", len(jobs), type(exc).__name__)
+        return []
+    out = Counter(name.partition(".")[2].removesuffix(".msg") for name in names if not name.startswith("."))
+    fitting = []
+    for job in jobs:
+        if out[job.queue] < MOST_EMBEDDED_MESSAGES:
+            out[job.queue] += 1
+            fitting.append(job)
+    return fitting
 
 
 def queue_is_empty(queue: str) -> bool:

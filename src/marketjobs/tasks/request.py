@@ -57,6 +57,10 @@ def _check(message: Any) -> None:
     headers = message.headers or {}
     if not isinstance(headers.get("id"), str) or not headers["id"]:
         raise InvalidTaskError("a message without an id")
+    limits = headers.get("timelimit")
+    if limits is not None and not _are_seconds(limits):
+        # Where it is read first, a place of the pool would be lost with it.
+        raise InvalidTaskError("time limits that are no pair of seconds")
     try:
         payload = message.payload
     except Exception as exc:
@@ -66,6 +70,11 @@ def _check(message: Any) -> None:
     args, kwargs, embed = payload
     if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         raise InvalidTaskError("a body that is not [args, kwargs, embed]")
+
+
+def _are_seconds(limits: Any) -> bool:
+    pair = isinstance(limits, list | tuple) and len(limits) == 2
+    return pair and all(one is None or type(one) in (int, float) for one in limits)
 
 
 class JobRequest(Request):

@@ -244,7 +244,7 @@ class Supervisor:
                     }[said]
                 )
                 for child in first:
-                    child.signal(SIGNALS[said] if said < 3 or child.runs else signal.SIGKILL)
+                    child.signal(SIGNALS[said])
             time.sleep(LOOK_SECONDS)
         reapers = [child for child in self._children if child.program.name == "reaper"]
         for child in reapers:

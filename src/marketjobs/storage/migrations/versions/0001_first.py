@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("created_at", sa.Float(precision=53), nullable=False),
         sa.PrimaryKeyConstraint("id"),
         sa.UniqueConstraint("symbol"),
+        sqlite_autoincrement=True,
     )
     op.create_table(
         "job",
@@ -81,7 +82,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_job_due", "job", ["state", "run_at"], unique=False)
     op.create_index("ix_job_parent", "job", ["parent_id", "state"], unique=False)
-    op.create_index("ix_job_finished", "job", ["finished_at"], unique=False)
+    op.create_index("ix_job_finished", "job", ["finished_at", "queue", "state"], unique=False)
+    for name, columns, where in (
+        ("ix_job_top", ["submitted_at", "id"], "parent_id IS NULL"),
+        ("ix_job_unsent", ["priority", "run_at"], "published_at IS NULL AND state IN ('queued', 'waiting')"),
+        ("ix_job_parents", ["id"], "waits_for = 'children'"),
+    ):
+        condition = sa.text(where)
+        op.create_index(name, "job", columns, unique=False, sqlite_where=condition, postgresql_where=condition)
     op.create_index("ix_job_submitted", "job", ["submitted_at"], unique=False)
     op.create_index(
         "ux_job_join",
