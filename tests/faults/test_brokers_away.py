@@ -51,6 +51,7 @@ def test_a_worker_waits_for_its_broker(on_redis: Machine, redis_server: RedisSer
     assert audit(on_redis, [job_id, *ids])["succeeded"] == 1
 
 
+@pytest.mark.slow
 def test_killed_and_started_again_with_jobs_queued(on_redis: Machine, redis_server: RedisServer) -> None:
     redis_server.start()
     worker = on_redis.test_worker(2)
@@ -65,6 +66,7 @@ def test_killed_and_started_again_with_jobs_queued(on_redis: Machine, redis_serv
     assert worker.runs
 
 
+@pytest.mark.slow
 def test_emptied_with_jobs_queued(on_redis: Machine, redis_server: RedisServer) -> None:
     redis_server.start()
     on_redis.test_worker(2)

@@ -88,6 +88,7 @@ def test_the_reaper_is_killed(machine: Machine, vendor: Vendor) -> None:
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
+@pytest.mark.slow
 def test_the_supervisor_is_killed_and_nothing_is_left(machine: Machine) -> None:
     worker = machine.test_worker(2)
     ids = naps(machine, 1.0, 6)
@@ -100,6 +101,7 @@ def test_the_supervisor_is_killed_and_nothing_is_left(machine: Machine) -> None:
     assert audit(machine, ids) == {"succeeded": 6}
 
 
+@pytest.mark.slow
 def test_the_supervisor_is_killed_with_a_job_that_hangs(machine: Machine, vendor: Vendor) -> None:
     """Its children do not wait for the vendor's sake."""
     worker = machine.worker("-c", "1")
@@ -307,6 +309,7 @@ def test_a_third_ctrl_c_kills(machine: Machine, vendor: Vendor) -> None:
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
+@pytest.mark.slow
 def test_a_worker_that_can_not_start_gives_up_loudly(machine: Machine) -> None:
     machine.run("init").ok()
     machine.home.joinpath("queue").write_text("no folder")
@@ -343,6 +346,7 @@ def test_a_poison_job_dies_after_its_attempts_and_harms_nobody(machine: Machine)
     assert audit(machine, [poison, *good]) == {"succeeded": 20, "dead": 1}
 
 
+@pytest.mark.slow
 def test_a_hanging_job_is_ended_by_its_hard_limit(machine: Machine) -> None:
     machine.test_worker(1)
     hanging, good = machine.python(

@@ -56,14 +56,15 @@ def prices(
         [
             (
                 row.ts.date().isoformat(),
-                *(f"{price:.4f}" for price in (row.open, row.high, row.low, row.close)),
-                None if row.adj_close is None else f"{row.adj_close:.4f}",
+                *(_price(price) for price in (row.open, row.high, row.low, row.close)),
+                None if row.adj_close is None else _price(row.adj_close),
                 None if row.volume is None else f"{row.volume:.0f}",
                 row.provider,
                 "provisional" if row.provisional else "",
             )
             for row in shown
         ],
+        spare=("provider", "adj close", "note", "open", "volume"),
     )
     if len(shown) < len(rows):
         render.note(
@@ -83,6 +84,15 @@ def _draw(rows: list) -> None:
     style = "green" if change >= 0 else "red"
     for text in line_chart(closes, [row.ts.date().isoformat() for row in rows], width=width, height=height):
         render.line(text, style=style)
+
+
+def _price(value: float) -> str:
+    """Four decimals in a pipe; at a terminal two, and four significant ones below 1."""
+    import sys
+
+    if not sys.stdout.isatty():
+        return f"{value:.4f}"
+    return f"{value:.2f}" if value >= 1 else f"{value:.4g}"
 
 
 def _bar_json(row) -> dict[str, object]:
@@ -152,6 +162,8 @@ def assets_list(
             )
             for row in rows
         ],
+        fold="bars",
+        spare=("exchange", "class", "currency", "name"),
     )
 
 

@@ -51,6 +51,8 @@ def submit_and_show(
             render.note(f"  follow it: marketjobs status {render.short(job.id)} --watch")
             if not workers.alive(runtime, queue):
                 render.note("  no worker is alive yet: marketjobs worker")
+            if job.published_at is None and not runtime.settings.is_embedded:
+                _warn_of_broker(runtime)
         return 0
     if not as_json:
         render.line(f"job {job.id}")
@@ -60,18 +62,41 @@ def submit_and_show(
 
 def follow(runtime: Runtime, job_id: str, *, inline: bool = False, timeout_seconds: float | None = None) -> Job:
     """Wait for a job's end with progress.  Ctrl-C ends the watching; the job goes on, or waits to be gone on with."""
-    from marketjobs.errors import Interrupted
+    from marketjobs.errors import Interrupted, NoWorker
     from marketjobs.services import watch, workers
 
     try:
         with following(runtime, job_id):
             return watch.follow(runtime, job_id, inline=inline, timeout_seconds=timeout_seconds, say=render.note)
+    except NoWorker:
+        require_broker(runtime, f"job {job_id} stays queued")
+        raise
     except KeyboardInterrupt as exc:
         queue = watch.current(runtime, job_id).queue
         short = render.short(job_id)
         if workers.alive(runtime, queue):
             raise Interrupted(f"job {job_id} goes on", hint=f"marketjobs status {short} --watch") from exc
         raise Interrupted(f"job {job_id} stays queued", hint=f"marketjobs result {short} --wait") from exc
+
+
+def require_broker(runtime: Runtime, consequence: str) -> None:
+    """Raises BrokerUnavailable, saying what it means, when the broker does not answer."""
+    from marketjobs.errors import BrokerUnavailable
+    from marketjobs.tasks.probe import broker_check
+
+    try:
+        broker_check(runtime.settings)
+    except BrokerUnavailable as exc:
+        raise BrokerUnavailable(f"{exc.message}; {consequence}", hint=exc.hint) from exc
+
+
+def _warn_of_broker(runtime: Runtime) -> None:
+    from marketjobs.errors import BrokerUnavailable
+
+    try:
+        require_broker(runtime, "the job is kept, and sent when it is back")
+    except BrokerUnavailable as exc:
+        render.note(f"  {exc.message}", style="yellow", always=True)
 
 
 def show_result(job: Job, *, as_json: bool, say_next: bool = True) -> int:
@@ -118,6 +143,8 @@ def _show_text(job: Job, document: JsonDict, *, say_next: bool) -> None:
                 )
                 for one in shown
             ],
+            fold="said",
+            spare=("interval", "rejected", "first", "same", "changed", "last"),
         )
     if len(symbols) > len(shown):
         render.line(f"{len(symbols) - len(failed)} of {len(symbols)} symbols done, {len(failed)} failed")
@@ -125,10 +152,11 @@ def _show_text(job: Job, document: JsonDict, *, say_next: bool) -> None:
     ending = f"job {render.short(job.id)} {job.state}" + (f" in {took}" if took else "")
     if job.error_cause and not failed:
         ending += f": {job.error_cause}: {job.error_message}"
-    render.note(ending, style=render.STATE_STYLES.get(job.state.value, ""))
-    stored = next((one["symbol"] for one in symbols if not one["error"]), None)
+    render.note(ending, style=render.STATE_STYLES.get(job.state.value, ""), always=job.state.value != "succeeded")
+    stored = next((one for one in symbols if one["status"] in ("stored", "up_to_date")), None)
     if stored and say_next:
-        render.note(f"  look: marketjobs prices {stored}")
+        interval = "" if stored["interval"] == "1d" else f" --interval {stored['interval']}"
+        render.note(f"  look: marketjobs prices {stored['symbol']}{interval}")
 
 
 @contextmanager
@@ -178,7 +206,7 @@ def _bar(runtime: Runtime, job_id: str, stop: threading.Event) -> None:
 def _lines(runtime: Runtime, job_id: str, stop: threading.Event) -> None:
     from marketjobs.services.watch import describe
 
-    last: tuple[object, ...] = ("queued", None, 0)
+    last: tuple[object, ...] = ("queued", None, 0)  # nothing is said of what goes without saying
     while not stop.wait(0.25):
         job = _look(runtime, job_id)
         if job is None or job.state.is_final:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypedDict
 
 import typer
 
@@ -11,6 +11,12 @@ from marketjobs.commands.fetch import JSON, TIMEOUT
 
 if TYPE_CHECKING:
     from marketjobs.domain.jobs import Job, JsonDict
+
+
+class JobLayout(TypedDict):
+    fold: str
+    spare: tuple[str, ...]
+
 
 JOB = Annotated[str, typer.Argument(metavar="JOB", help="An id, or 4 or more characters of its beginning or end.")]
 UTC = Annotated[bool, typer.Option("--utc", help="Times in UTC instead of the terminal's zone.")]
@@ -79,7 +85,7 @@ def _show_job(job: Job, *, utc: bool) -> None:
         if job.state.value == "waiting" and job.waits_for != "children":
             rows.append(("next attempt", render.instant(job.run_at, utc=utc)))
     rows += [("worker", job.owner), ("error", job.error_cause and f"{job.error_cause}: {job.error_message}")]
-    render.table(("", ""), [row for row in rows if row[1] is not None])
+    render.table(("what", "value"), [row for row in rows if row[1] is not None], fold="value")
     follow = "result" if job.state.is_final else "status"
     render.note(f"  next: marketjobs {follow} {render.short(job.id)}" + ("" if job.state.is_final else " --watch"))
 
@@ -131,11 +137,12 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
     if document["queues"]:
         states = ("queued", "running", "waiting", "succeeded", "partial", "dead", "cancelled")
         render.table(
-            ("queue (ended: last day)", *(f"{state} " for state in states)),
+            ("queue", *(f"{state} " for state in states)),
             [(one["queue"], *(one.get(state, 0) for state in states)) for one in document["queues"]],
+            spare=("cancelled", "partial", "waiting"),
         )
     if document["jobs"]:
-        render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in document["jobs"]])
+        render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in document["jobs"]], **_JOB_LAYOUT)
     for one in document["waiting"]:
         if one["waits_for"] != "children":
             error = one["error"]["message"] if one["error"] else ""
@@ -149,6 +156,7 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
 
 
 _JOB_COLUMNS = ("job", "task", "asked for", "state", "done ", "tries ", "submitted", "error")
+_JOB_LAYOUT: JobLayout = {"fold": "asked for", "spare": ("tries", "task", "submitted", "done", "error")}
 
 
 def _job_row(one: JsonDict, *, utc: bool) -> tuple[object, ...]:
@@ -240,17 +248,19 @@ def jobs_list(
         states = [JobState(part) for text in state or [] for part in text.split(",")]
     except ValueError as exc:
         raise InvalidInput(f"unknown state {','.join(state or [])!r:.60}: one of {' '.join(JobState)}") from exc
-    _list(states, task=task, limit=limit, top_level=not children, utc=utc, as_json=as_json)
+    nothing = "no such job" if states or task else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
+    _list(states, task=task, limit=limit, top_level=not children, utc=utc, as_json=as_json, nothing=nothing)
 
 
 def list_active(utc: UTC = False, as_json: JSON = False) -> None:
     """List the jobs that are queued, waiting or running."""
     from marketjobs.domain.jobs import OPEN_STATES
 
-    _list(sorted(OPEN_STATES), task=None, limit=200, top_level=True, utc=utc, as_json=as_json)
+    nothing = "nothing is queued, waiting or running"
+    _list(sorted(OPEN_STATES), task=None, limit=200, top_level=True, utc=utc, as_json=as_json, nothing=nothing)
 
 
-def _list(states, *, task, limit, top_level, utc, as_json) -> None:
+def _list(states, *, task, limit, top_level, utc, as_json, nothing) -> None:
     from marketjobs.commands import render
     from marketjobs.services.kinds import full_name
     from marketjobs.services.views import status_json
@@ -268,7 +278,7 @@ def _list(states, *, task, limit, top_level, utc, as_json) -> None:
             "no such job" if states or task else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
         )
         return
-    render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in rows])
+    render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in rows], **_JOB_LAYOUT)
 
 
 def worker_stats(as_json: JSON = False) -> None:
@@ -312,6 +322,8 @@ def worker_stats(as_json: JSON = False) -> None:
                 )
                 for one in found
             ],
+            fold="queues",
+            spare=("kind", "version", "mean", "failed/h", "processes", "queues", "done/h", "answered"),
         )
     if not any(one["kind"] == "worker" and one["health"] in ("alive", "deaf") for one in found):
         render.note("no worker is running", style="yellow")

@@ -77,25 +77,57 @@ def note(text: str, style: str | None = "dim", *, always: bool = False) -> None:
         sys.stderr.write(text + "\n")
 
 
-def table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
+def table(
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Any]],
+    *,
+    fold: str | None = None,
+    spare: Sequence[str] = (),
+) -> None:
     """A table at a terminal; aligned columns with a header line elsewhere.
 
     A column whose name ends in a blank is right-aligned (numbers).  ``None`` is shown as a dash.
+
+    Args:
+        fold: the column whose text may take several lines; all others keep theirs whole.
+        spare: columns that a narrow terminal does without, the first to go first.
     """
+    names = [name.strip() for name in columns]
     cells = [["-" if value is None else str(value) for value in row] for row in rows]
     if not sys.stdout.isatty():
-        _plain([name.strip() for name in columns], cells)
+        _plain(names, cells)
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    drawn = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for name in columns:
-        drawn.add_column(name.strip(), justify="right" if name.endswith(" ") else "left", overflow="fold")
+    shown = _fitting(names, cells, fold, spare, out().width)
+    drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
+    for index in shown:
+        right = columns[index].endswith(" ")
+        whole = names[index] != fold
+        drawn.add_column(names[index], justify="right" if right else "left", no_wrap=whole, overflow="fold")
     for row in cells:
-        drawn.add_row(*(Text(cell, style=STATE_STYLES.get(cell, "")) for cell in row))
+        drawn.add_row(*(Text(row[index], style=STATE_STYLES.get(row[index], "")) for index in shown))
     out().print(drawn)
+
+
+def _fitting(
+    names: Sequence[str], rows: Sequence[Sequence[str]], fold: str | None, spare: Sequence[str], width: int
+) -> list[int]:
+    """The columns that fit into a width, by index."""
+
+    def needs(index: int) -> int:
+        if names[index] == fold:
+            return min(20, max(len(row[index]) for row in rows)) if rows else 4
+        return max([len(names[index]), *(len(row[index]) for row in rows)])
+
+    shown = list(range(len(names)))
+    for name in spare:
+        if sum(needs(index) + 3 for index in shown) <= width + 2:
+            break
+        shown = [index for index in shown if names[index] != name]
+    return shown
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -159,7 +159,7 @@ def _tour(runtime, symbols: list[str]) -> None:
             (symbol, len(read.bars(symbol, runtime=runtime)), year[-1].ts.date(), f"{closes[-1]:.2f}",
              f"{closes[-1] / closes[0] - 1:+.1%}", sparkline(closes))
         )  # fmt: skip
-    render.table(("symbol", "bars ", "last", "close ", "year ", "last 252 sessions"), rows)
+    render.table(("symbol", "bars ", "last", "close ", "year ", "last 252 sessions"), rows, spare=("last", "bars"))
     year = read.bars("AAPL", last=252, runtime=runtime)
     render.line("AAPL, last recorded year, close (split-adjusted, USD)", style="bold")
     for text in line_chart(
@@ -197,7 +197,9 @@ def config_show(
     for name, path in paths.items():
         render.line(f"{name:12} {path or 'none'}")
     if shown:
-        render.table(("setting", "value", "from"), [(one.key, _value(one.value), one.origin) for one in shown])
+        render.table(
+            ("setting", "value", "from"), [(one.key, _value(one.value), one.origin) for one in shown], fold="value"
+        )
     else:
         render.note("everything has its default; see them: marketjobs config show --all")
 

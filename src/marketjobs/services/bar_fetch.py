@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from marketjobs.domain.assets import AssetFacts
-from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
+from marketjobs.domain.bars import OVERLAP_BARS, SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
 from marketjobs.domain.intervals import day_of, next_period, period_start, stamp_of
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, merge
@@ -307,6 +307,8 @@ class Fetch:
         stored = stored or Stored()
         first, last = span or (one.series.first, one.series.last)
         notes = [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
+        if found and stored.new and not found.restated:
+            notes.append(self._filled(found))
         return SymbolOutcome(
             symbol=one.symbol,
             interval=self.request.interval.value,
@@ -321,6 +323,14 @@ class Fetch:
             error=error,
             note="; ".join(note for note in notes if note) or None,
         )
+
+    def _filled(self, found: Found) -> str:
+        """Said when more was stored than was wanted: up to the stored bars, that the history has no hole."""
+        wanted = self.request.wanted(today(self.provider))
+        beyond = [bar.ts for bar in found.bars if bar.ts not in wanted]
+        if len(beyond) <= 2 * OVERLAP_BARS:
+            return ""
+        return f"filled {day_of(beyond[0])} to {day_of(beyond[-1])} too, so that the history has no hole"
 
     def _settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
         self.outcomes += outcomes

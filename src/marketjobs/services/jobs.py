@@ -14,6 +14,7 @@ import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
+from dataclasses import replace
 from functools import cache
 
 import orjson
@@ -105,7 +106,9 @@ def submit(
             due += jobs.children(tx, made) if children else []
     log.info("job.submitted job=%s task=%s joined=%s", job.id, task, job.id != request.id)
     if (publish is not None and job.state is JobState.QUEUED) or (publish is not None and children):
-        wake(runtime, due, publish)
+        sent = wake(runtime, due, publish)
+        if sent:
+            return replace(job, published_at=time.time())
     return job
 
 

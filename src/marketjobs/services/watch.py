@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from datetime import datetime
 
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
 from marketjobs.errors import JobNotFinished, NoWorker
@@ -110,7 +111,7 @@ def _pause(job: Job, ahead_seconds: float) -> float:
     if ahead_seconds > LONGEST_SLEEP_SECONDS:
         raise JobNotFinished(
             f"job {job.id} {describe(job)}, longer than this command waits; it goes on where a worker runs",
-            hint=f"marketjobs worker   (or later: marketjobs result {job.id[-8:]} --wait)",
+            hint=f"marketjobs result {job.id[-8:]} --wait",
         )
     return min(ahead_seconds, 1.0)
 
@@ -121,7 +122,8 @@ def describe(job: Job) -> str:
         if job.waits_for == WAITS_FOR_CHILDREN:
             return f"waits for its parts ({job.progress:.0%} done)"
         seconds = max(0.0, job.run_at - time.time())
-        return f"waits {seconds:.0f} s for {job.waits_for or 'its time'}"
+        until = datetime.fromtimestamp(job.run_at).astimezone().strftime("%H:%M:%S")
+        return f"waits until {until} ({seconds:.0f} s): {job.waits_for or 'its time'}"
     if job.state is JobState.RUNNING:
         return f"runs (attempt {job.attempt}{', ' + job.message if job.message else ''})"
     return f"is {job.state}"

@@ -6,11 +6,12 @@ A step that may be refused says so in what it returns; deciding what a refusal m
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import orjson
 
-from marketjobs.domain.jobs import FINAL_STATES, Job, JobRequest, JobState, JsonDict
+from marketjobs.domain.jobs import FINAL_STATES, WAITS_FOR_CHILDREN, Job, JobRequest, JobState, JsonDict
 from marketjobs.storage.database import Row, Transaction
 
 _OPEN = "state IN ('queued', 'waiting', 'running')"
@@ -59,7 +60,17 @@ def _values(request: JobRequest) -> dict[str, Any]:
 
 def get(tx: Transaction, job_id: str) -> Job | None:
     row = tx.first("SELECT * FROM job WHERE id = :id", {"id": job_id})
-    return None if row is None else _job(row)
+    if row is None:
+        return None
+    job = _job(row)
+    if job.waits_for != WAITS_FOR_CHILDREN:
+        return job
+    done = tx.first(
+        "SELECT avg(CASE WHEN finished_at IS NOT NULL THEN 1.0 ELSE progress END) AS done FROM job"
+        " WHERE parent_id = :id",
+        {"id": job_id},
+    )
+    return replace(job, progress=done["done"] or 0.0) if done else job
 
 
 def find(tx: Transaction, text: str) -> list[Job]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import orjson
+from billiard import current_process
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
@@ -97,7 +100,11 @@ class JobTask(Task):
             return self.run(*args, **kwargs)
         if not self._adopt(args, kwargs):
             raise Ignore(f"job {request.id}: its row is gone, or it can't be right")
-        job = jobs.execute(runtime(), request.id, self._body)
+        try:
+            job = jobs.execute(runtime(), request.id, self._body)
+        except SystemExit:
+            _leave_pool()
+            raise
         if job is None:
             raise Ignore(f"job {request.id} is not to be had: done, not due, or another has it")
         return self._outcome(job)
@@ -140,6 +147,18 @@ class JobTask(Task):
         if job.state is JobState.DEAD:
             raise JobFailed(f"{job.error_cause}: {job.error_message}")
         raise Retry(job.error_message or job.waits_for, when=datetime.fromtimestamp(job.run_at, UTC))
+
+
+def _leave_pool() -> None:
+    """End a pool process that was told to: its job is handed back.
+
+    billiard's own way out takes the lock of a queue that all processes of a pool share.  A second signal, which
+    follows at a hard limit and at a cold stop, then ends the process with the lock in hand, and the pool waits for it
+    for ever.
+    """
+    if current_process().daemon:  # the processes of a pool are; the worker itself (pool solo) is not
+        logging.shutdown()
+        os._exit(os.EX_TEMPFAIL)
 
 
 def result_of(job: Job) -> Any:

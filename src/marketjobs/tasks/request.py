@@ -15,6 +15,7 @@ from celery.worker.strategy import default
 
 from marketjobs.services import jobs
 from marketjobs.tasks.runtime import runtime
+from marketjobs.tasks.worker import LOST_IN_A_JOB
 
 log = logging.getLogger(__name__)
 
@@ -98,4 +99,5 @@ class JobRequest(Request):
 
     def _release(self, cause: str, message: str) -> None:
         if self.worker_pid:
+            LOST_IN_A_JOB.add(self.worker_pid)
             jobs.release_lost(runtime(), self.id, self.worker_pid, cause, message)
