@@ -91,7 +91,9 @@ def main() -> None:
             },
             options.rounds,
         )
-    title = f"{options.symbols} symbols, 1 year daily, vendor at {options.latency_ms:g} ms, {options.connections} connections"
+    title = (
+        f"{options.symbols} symbols, 1 year daily, vendor {options.latency_ms:g} ms, {options.connections} connections"
+    )
     show(title, "symbols/s", measured, "yfinance.download(threads=True) + to_sql", more_is_better=True)
 
 
