@@ -12,6 +12,8 @@ from marketjobs.storage import workers
 from marketjobs.storage.workers import Worker
 
 DEAF_SECONDS = 60.0
+RESTART_SECONDS = 10.0
+"""A worker that was heard of so lately and whose process is gone is being started anew, as far as anybody knows."""
 SHOWN_SECONDS = 3600.0
 EMBEDDED = "embedded"
 
@@ -47,15 +49,17 @@ def health(worker: Worker) -> str:
 
 
 def alive(runtime: Runtime, queue: str) -> list[Worker]:
-    """Workers of our broker that serve a queue and were heard of."""
+    """Workers of our broker that serve a queue and were heard of, also one that its supervisor starts anew."""
     label = broker_label(runtime.settings)
     with runtime.database.read() as tx:
         found = workers.listed(tx, ALIVE_SECONDS)
     return [
-        one
-        for one in found
-        if one.kind == "worker" and queue in one.queues and one.broker == label and health(one) in ("alive", "deaf")
+        one for one in found if one.kind == "worker" and queue in one.queues and one.broker == label and _may_work(one)
     ]
+
+
+def _may_work(worker: Worker) -> bool:
+    return health(worker) in ("alive", "deaf") or (not worker.stopped and worker.heartbeat_age < RESTART_SECONDS)
 
 
 def stats(runtime: Runtime) -> list[WorkerStats]:
