@@ -351,13 +351,16 @@ def test_two_symbols_refused_hold_the_provider(machine: Machine, vendor: Vendor,
 # -- budgets ------------------------------------------------------------------------------------------------
 
 
-def most_in_a_second(requests: list[Request]) -> int:
+def most_within(seconds: float, requests: list[Request]) -> int:
     times = sorted(one.time for one in requests)
-    return max(sum(1 for other in times if one <= other < one + 1.0) for one in times)
+    return max(sum(1 for other in times if one <= other < one + seconds) for one in times)
 
 
 def test_the_budget_is_kept_over_processes_and_restarts(machine: Machine, vendor: Vendor) -> None:
-    """Two commands at once and a third after them, all on 2/s: never more than two calls in any second."""
+    """Two commands at once and a third after them, all on 2/s: never more than two calls in any second.
+
+    Counted in the vendor's log, whose own threads may be late on a busy machine: by up to 0.2 s here.
+    """
     budget = {"MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["2/s", "2000/h"]'}
     running = [
         machine.start("fetch-market-data", *(w for n in range(4) for w in ("-s", f"P{p}N{n}")), "--inline", **budget)
@@ -368,7 +371,8 @@ def test_the_budget_is_kept_over_processes_and_restarts(machine: Machine, vendor
     machine.run("fetch-market-data", "-s", "AFTER1", "-s", "AFTER2", "-s", "AFTER3", **budget).ok()
     requests = list(vendor.requests)
     assert len(requests) == 11  # cookies and crumbs, were any asked for, count too
-    assert most_in_a_second(requests) <= 2
+    assert most_within(0.8, requests) <= 2
+    assert requests[-1].time - requests[0].time > (11 - 2) / 2 * 0.95
 
 
 def test_an_hourly_budget_outlives_its_process(machine: Machine, vendor: Vendor) -> None:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
+import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
@@ -16,6 +18,7 @@ from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from dataclasses import replace
 from functools import cache
+from types import FrameType
 
 import orjson
 
@@ -246,7 +249,8 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
     result: JsonDict | None = None
     error: BaseException | None = None
     try:
-        result = (body or _run_kind)(ctx)
+        with _interruptible(ctx):
+            result = (body or _run_kind)(ctx)
     except BaseException as exc:  # a door: whatever happened becomes the row's state
         error = exc
     finally:
@@ -259,6 +263,32 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error
     return after
+
+
+@contextmanager
+def _interruptible(ctx: JobContext) -> Iterator[None]:
+    """A cancel reaches code that runs no event loop too: a signal of our own raises in the main thread.
+
+    Not Celery's signal for soft limits, which raises wherever the main thread is; ours does only inside a body.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    inside = True
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        reason = ctx.why_ended()
+        if inside and reason is not None:
+            raise reason
+
+    before = signal.signal(signal.SIGUSR2, end)
+    ctx.on_end(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    try:
+        yield
+    finally:
+        inside = False
+        ctx.on_end(lambda: None)
+        signal.signal(signal.SIGUSR2, before)
 
 
 def _run_kind(ctx: JobContext) -> JsonDict:

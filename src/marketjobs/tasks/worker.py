@@ -111,15 +111,24 @@ def _watch_pool(pool: Any) -> None:
         now = set(pool.info["processes"])
         lost = known - now
         if lost:
-            # What the main process has to say about a lost job is said within the next look.
-            time.sleep(LOOK_AT_POOL_SECONDS)
-            if lost - LOST_IN_A_JOB:
-                log.error("pool.wedged lost=%s: starting anew", ",".join(map(str, sorted(lost - LOST_IN_A_JOB))))
+            # billiard gives a lost job up after 10 s only; until then its request counts as active.
+            idle = lost - LOST_IN_A_JOB - _pids_at_work()
+            if idle:
+                log.error("pool.wedged lost=%s: starting anew", ",".join(map(str, sorted(idle))))
                 for pid in set(pool.info["processes"]):
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(pid, signal.SIGKILL)
                 os._exit(EXIT_WEDGED)
         known = now
+
+
+def _pids_at_work() -> set[int]:
+    """The processes of the pool that have a job in hand, or had one when they ended."""
+    while True:
+        try:
+            return {request.worker_pid for request in state.active_requests}
+        except RuntimeError:
+            continue  # the main thread added one meanwhile
 
 
 def scheduler_started(**_: Any) -> None:
