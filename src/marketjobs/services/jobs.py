@@ -288,7 +288,9 @@ def _interruptible(ctx: JobContext) -> Iterator[None]:
     finally:
         inside = False
         ctx.on_end(lambda: None)
-        signal.signal(signal.SIGUSR2, before)
+        # By default the signal would end the process: a late one is better heard and ignored.
+        if before is not signal.SIG_DFL:
+            signal.signal(signal.SIGUSR2, before)
 
 
 def _run_kind(ctx: JobContext) -> JsonDict:
@@ -362,7 +364,8 @@ def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseExceptio
         cause, message, retryable = reason.cause, reason.message, reason.retryable
     else:
         cause, message, retryable = "internal_error", _one_line(ctx.runtime, reason), True
-        log.error("job.crashed job=%s", job.id, exc_info=reason)
+        if not isinstance(reason, Delayed):
+            log.error("job.crashed job=%s", job.id, exc_info=reason)
     if (retryable or asked) and job.attempt < job.max_attempts:
         delay = ctx.runtime.retry.delay_seconds(job.attempt)
         if asked and asked.delay_seconds is not None:

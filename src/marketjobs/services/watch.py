@@ -9,7 +9,7 @@ from datetime import datetime
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
 from marketjobs.errors import JobNotFinished, NoWorker
 from marketjobs.services import jobs as ledger
-from marketjobs.services import workers
+from marketjobs.services import kinds, workers
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import jobs
 
@@ -89,6 +89,11 @@ def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
         ahead = job.run_at - tx.now()
     if ahead > 0:
         return _pause(job, ahead)
+    if kinds.kind_of(job.task) is None:
+        raise NoWorker(
+            f"no worker is alive that has the code of {job.task}; job {job.id} stays {job.state}",
+            hint="start the worker of the program that handed it in",
+        )
     ledger.execute(runtime, job.id, deadline=give_up_at)
     return 0.0
 

@@ -5,13 +5,10 @@ from __future__ import annotations
 import inspect
 import logging
 import os
-import signal
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from types import FrameType
 from typing import Any
 
 import orjson
@@ -132,8 +129,7 @@ class JobTask(Task):
         assert ctx.job is not None
         self.request.retries = ctx.job.attempt - 1
         try:
-            with _interruptible(ctx):
-                result = self.run(**ctx.job.arguments)
+            result = self.run(**ctx.job.arguments)
         except SoftTimeLimitExceeded as exc:
             raise TimeLimit("it ran longer than its soft time limit") from exc
         except Retry as exc:
@@ -151,33 +147,6 @@ class JobTask(Task):
         if job.state is JobState.DEAD:
             raise JobFailed(f"{job.error_cause}: {job.error_message}")
         raise Retry(job.error_message or job.waits_for, when=datetime.fromtimestamp(job.run_at, UTC))
-
-
-@contextmanager
-def _interruptible(ctx: JobContext) -> Iterator[None]:
-    """A job that is cancelled, or fenced off, is stopped by a signal of our own, wherever its code stands.
-
-    A service that runs on the event loop registers a gentler way in its turn.  Not SIGUSR1: that is billiard's.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    inside = True
-
-    def stop(_number: int, _frame: FrameType | None) -> None:
-        why = ctx.why_ended()
-        if inside and why is not None:
-            raise why
-
-    before = signal.signal(signal.SIGUSR2, stop)
-    ctx.on_end(lambda: os.kill(os.getpid(), signal.SIGUSR2))
-    try:
-        yield
-    finally:
-        # The handler stays: a signal that comes late is heard and means nothing any more.
-        inside = False
-        if before is not signal.SIG_DFL:
-            signal.signal(signal.SIGUSR2, before)
 
 
 def _leave_pool() -> None:
