@@ -437,8 +437,8 @@ def retry_after_seconds(text: str | None) -> float | None:
     """Seconds or an HTTP date, as seconds from now, 0 to a day; ``None``: nothing that can be read."""
     if not text:
         return None
-    if re.fullmatch(r"\s*\d{1,9}\s*", text):
-        return min(float(text), LONGEST_RETRY_AFTER_SECONDS)
+    if re.fullmatch(r"\d{1,9}", text.strip()):
+        return min(float(text.strip()), LONGEST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError):
