@@ -4,9 +4,9 @@
       ConfigError
         UnknownProvider  MissingKey
       InvalidInput
-        ProviderMismatch
+        ProviderMismatch  BadRows
       NotFound
-        JobNotFound  AssetNotFound
+        JobNotFound  AssetNotFound  AssetRenamed  GroupNotFound
       ProviderError(provider, symbol)
         RateLimited  BudgetSpent  QuotaExhausted  Blocked  Unauthorised  PlanRestricted
         SymbolUnknown  SymbolDelisted  RangeUnavailable  NoData  Unsupported
@@ -68,6 +68,12 @@ class ProviderMismatch(InvalidInput):
     cause = "provider_mismatch"
 
 
+class BadRows(InvalidInput):
+    """Rows of a file that can't be taken, with number and reason; nothing of the file was stored."""
+
+    cause = "bad_rows"
+
+
 class NotFound(MarketJobsError):
     cause = "not_found"
 
@@ -78,6 +84,16 @@ class JobNotFound(NotFound):
 
 class AssetNotFound(NotFound):
     cause = "asset_not_found"
+
+
+class AssetRenamed(NotFound):
+    """A symbol that its asset had before; whoever uses it is told the new one."""
+
+    cause = "asset_renamed"
+
+
+class GroupNotFound(NotFound):
+    cause = "group_not_found"
 
 
 class ProviderError(MarketJobsError):

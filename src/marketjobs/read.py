@@ -11,6 +11,7 @@ from marketjobs.domain.assets import normalise_symbol
 from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.errors import AssetNotFound
 from marketjobs.services.runtime import Runtime
+from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import bars as stored
 
 
@@ -58,12 +59,14 @@ def bars(
     Raises:
         InvalidInput: no symbol or interval looks like that.
         AssetNotFound: nothing was ever fetched for the symbol.
+        AssetRenamed: its asset has another symbol by now.
         StorageError: the store does not answer.
     """
     symbol = normalise_symbol(symbol)
     unit = Interval.of(interval)
     with (runtime or _runtime()).database.read() as tx:
         if stored.asset_id(tx, symbol) is None:
+            refuse_renamed(tx, symbol)
             raise AssetNotFound(f"nothing is stored of {symbol}", hint=f"marketjobs fetch-market-data -s {symbol}")
         rows = stored.read(
             tx,

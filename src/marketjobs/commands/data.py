@@ -1,16 +1,17 @@
-"""Commands that read and name what is stored: `prices`, `assets`."""
+"""Commands that read what is stored: `prices`, `asset`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON
 
-assets_app = typer.Typer(help="The universe: which assets are kept fresh.", no_args_is_help=True, rich_markup_mode=None)
-SYMBOLS = Annotated[list[str], typer.Argument(metavar="SYM...", help="One or more symbols.")]
+if TYPE_CHECKING:
+    from marketjobs.domain.ranges import Range
 
 
 def prices(
@@ -110,116 +111,96 @@ def _bar_json(row) -> dict[str, object]:
     }
 
 
-@assets_app.command("list")
-def assets_list(
-    active: Annotated[bool, typer.Option("--active", help="Only those that are kept fresh.")] = False,
+def asset(
+    symbol: Annotated[str, typer.Argument(metavar="SYM", help="A symbol, such as AAPL.")],
     as_json: JSON = False,
 ) -> None:
-    """List the assets with the bars that are stored of them."""
+    """Show what is stored of an asset: facts, groups, other symbols, bars and what they cover."""
     from marketjobs.commands import render
-    from marketjobs.domain.intervals import day_of
-    from marketjobs.storage import assets, bars
+    from marketjobs.domain.intervals import stamp_text
+    from marketjobs.services import universe
 
-    database = session.runtime().database
-    found = assets.listed(database, active_only=active)
-    with database.read() as tx:
-        series: dict[str, list[tuple[str, int, int]]] = {}
-        for symbol, unit, first, final in bars.latest(tx):
-            series.setdefault(symbol, []).append((unit, first, final))
-    rows: list[dict[str, Any]] = [
-        {
-            "symbol": one.symbol,
-            "name": one.name,
-            "asset_class": one.asset_class,
-            "currency": one.currency,
-            "exchange": one.exchange,
-            "status": one.status,
-            "series": [
-                {"interval": unit, "first": day_of(first).isoformat(), "last": day_of(final).isoformat()}
-                for unit, first, final in series.get(one.symbol, [])
-            ],
-        }
-        for one in found
-    ]
+    found = universe.view(session.runtime(), symbol)
+    one = found.record
+    facts = {
+        "symbol": one.symbol,
+        "name": one.name,
+        "asset_class": one.asset_class,
+        "currency": one.currency,
+        "exchange": one.exchange,
+        "timezone": one.timezone,
+        "status": one.status,
+    }
     if as_json:
-        render.json({"assets": rows})
+        document = facts | {
+            "groups": found.groups,
+            "aliases": [
+                {
+                    "provider": alias.provider,
+                    "symbol": alias.symbol,
+                    "valid_from": _day(alias.valid_from),
+                    "valid_to": _day(alias.valid_to),
+                }
+                for alias in found.aliases
+            ],
+            "series": [
+                {
+                    "interval": series.interval.value,
+                    "bars": series.count,
+                    "first": stamp_text(series.first, series.interval),
+                    "last": stamp_text(series.last, series.interval),
+                    "covered": [{"start": _day(part.start), "end": _day(part.end - 1)} for part in series.covered],
+                }
+                for series in found.series
+            ],
+            "actions": found.actions,
+        }
+        render.json(document)
         return
-    if not rows:
-        render.note("no asset yet")
-        render.note("  add one: marketjobs assets add AAPL")
+    former = [f"{alias.symbol} until {_day(alias.valid_to)}" for alias in found.aliases if alias.valid_to is not None]
+    vendors = [f"{alias.symbol} at {alias.provider}" for alias in found.aliases if alias.valid_to is None]
+    facts |= {
+        "groups": ", ".join(found.groups) or None,
+        "known as": ", ".join(vendors) or None,
+        "before": ", ".join(dict.fromkeys(former)) or None,
+        "actions": ", ".join(f"{count} {kind}s" for kind, count in sorted(found.actions.items())) or None,
+    }
+    width = max(map(len, facts))
+    for name, value in facts.items():
+        if value is not None:
+            render.line(f"{name.replace('_', ' '):<{width}}  {value}")
+    if not found.series:
+        render.note(f"no bars yet; get some: marketjobs fetch-market-data -s {one.symbol}")
         return
+    render.line("")
     render.table(
-        ("symbol", "name", "class", "currency", "exchange", "status", "bars"),
+        ("interval", "bars ", "first", "last", "covered"),
         [
             (
-                row["symbol"],
-                row["name"],
-                row["asset_class"],
-                row["currency"],
-                row["exchange"],
-                row["status"],
-                ", ".join(f"{s['interval']} {s['first']} to {s['last']}" for s in row["series"]) or None,
+                series.interval.value,
+                series.count,
+                stamp_text(series.first, series.interval),
+                stamp_text(series.last, series.interval),
+                _covered(series.covered),
             )
-            for row in rows
+            for series in found.series
         ],
-        fold="bars",
-        spare=("exchange", "class", "currency", "name"),
+        fold="covered",
     )
 
 
-@assets_app.command("add")
-def assets_add(
-    symbols: SYMBOLS,
-    asset_class: Annotated[
-        str | None,
-        typer.Option("--class", metavar="C", help="equity, etf, fund, index, currency, crypto or future."),
-    ] = None,
-    as_json: JSON = False,
-) -> None:
-    """Keep these symbols fresh from now on."""
-    from marketjobs.commands import render
-    from marketjobs.domain.assets import AssetClass, normalise_symbols
-    from marketjobs.errors import InvalidInput
-    from marketjobs.storage import assets
-
-    wanted = normalise_symbols(symbols)
-    try:
-        kind = None if asset_class is None else AssetClass(asset_class)
-    except ValueError as exc:
-        raise InvalidInput(f"unknown class {asset_class!r:.40}: one of {' '.join(AssetClass)}") from exc
-    changed = assets.activate(session.runtime().database, wanted, asset_class=kind)
-    if as_json:
-        render.json({"assets": [{"symbol": one, "added": one in changed} for one in wanted]})
-        return
-    render.line(f"added {', '.join(changed)}" if changed else "all of them were active already")
-    render.note(f"  fetch: marketjobs fetch-market-data {' '.join(f'-s {one}' for one in wanted[:5])}")
+def _covered(parts: Sequence[Range]) -> str:
+    """The days that need not be asked for again: the newest few stretches."""
+    shown = [f"{_day(part.start)} to {_day(part.end - 1)}" for part in parts[-3:]]
+    return (f"{len(parts) - 3} stretches before, " if len(parts) > 3 else "") + ", ".join(shown)
 
 
-@assets_app.command("remove")
-def assets_remove(
-    symbols: SYMBOLS,
-    purge: Annotated[bool, typer.Option("--purge", help="Delete their bars and actions too.")] = False,
-    as_json: JSON = False,
-) -> None:
-    """Stop keeping these symbols fresh; what is stored stays, unless --purge."""
-    from marketjobs.commands import render
-    from marketjobs.domain.assets import normalise_symbols
-    from marketjobs.errors import AssetNotFound
-    from marketjobs.storage import assets
+def _day(stamp: int | None) -> str | None:
+    from marketjobs.domain.intervals import day_of
 
-    wanted = normalise_symbols(symbols)
-    database = session.runtime().database
-    known = [one for one in wanted if assets.get(database, one) is not None]
-    missing = [one for one in wanted if one not in known]
-    if missing:
-        raise AssetNotFound(f"no such asset: {', '.join(missing)}; nothing was changed", hint="marketjobs assets list")
-    done = assets.purge(database, wanted) if purge else assets.deactivate(database, wanted)
-    if as_json:
-        render.json({"assets": [{"symbol": one, "purged": purge} for one in done]})
-        return
-    render.line(f"{'deleted' if purge else 'no longer kept fresh'}: {', '.join(done)}")
+    return None if stamp is None else day_of(stamp).isoformat()
 
 
 def register(app: typer.Typer) -> None:
     app.command("prices")(prices)
-    app.add_typer(assets_app, name="assets")
+    app.command("asset")(asset)

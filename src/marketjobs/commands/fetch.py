@@ -16,9 +16,16 @@ TIMEOUT = Annotated[
 ]
 INLINE = Annotated[bool, typer.Option("--inline", help="Run it in this process: no broker, no worker.")]
 
+GROUP = Annotated[
+    str | None, typer.Option("--group", "-g", metavar="G", help="The active assets of a group, beside those named.")
+]
+
 
 def fetch_market_data(
-    symbols: Annotated[list[str], typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated.")],
+    symbols: Annotated[
+        list[str] | None, typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated.")
+    ] = None,
+    group: GROUP = None,
     interval: Annotated[str, typer.Option(metavar="I", help="1d, 1wk or 1mo.")] = "1d",
     period: Annotated[
         str | None, typer.Option(metavar="P", help="How far back: 5d, 3mo, 1y, ytd, max. Default 1y.")
@@ -35,10 +42,11 @@ def fetch_market_data(
 ) -> None:
     """Fetch bars into the store; only what is missing is asked for."""
     from marketjobs.commands import flow, render
-    from marketjobs.services import bars
+    from marketjobs.services import bars, universe
 
+    runtime = session.runtime()
     arguments = {
-        "symbols": [part for text in symbols for part in text.split(",")],
+        "symbols": universe.symbols_of(runtime, symbols or [], group),
         "interval": interval,
         "period": period,
         "start": start,
@@ -46,7 +54,6 @@ def fetch_market_data(
         "provider": provider,
         "force": force,
     }
-    runtime = session.runtime()
     if dry_run:
         planned = bars.plan(runtime, arguments)
         if as_json:

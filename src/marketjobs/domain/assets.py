@@ -10,6 +10,7 @@ from enum import StrEnum
 from marketjobs.errors import InvalidInput
 
 MAX_SYMBOL_LENGTH = 32
+_GROUP = re.compile(r"[a-z0-9][a-z0-9._-]{0,39}")
 _SYMBOL = re.compile(r"[A-Z0-9^][A-Z0-9.^=&+_-]*")
 
 
@@ -24,6 +25,14 @@ class AssetClass(StrEnum):
     CRYPTO = "crypto"
     FUTURE = "future"
     UNKNOWN = "unknown"
+
+
+def asset_class_of(text: str) -> AssetClass:
+    """Raises InvalidInput, naming the choices."""
+    try:
+        return AssetClass(text.strip().lower())
+    except ValueError as exc:
+        raise InvalidInput(f"unknown class {_shown(text)}: one of {' '.join(AssetClass)}") from exc
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +83,14 @@ def normalise_symbols(texts: Iterable[str]) -> tuple[str, ...]:
     if not symbols:
         raise InvalidInput("no symbol was given", hint="marketjobs fetch-market-data -s AAPL")
     return symbols
+
+
+def normalise_group(text: str) -> str:
+    """Lower case without surrounding blanks.  Raises InvalidInput for anything but letters, digits and ``. _ -``."""
+    group = text.strip().lower() if text.isascii() else text
+    if not _GROUP.fullmatch(group):
+        raise InvalidInput(f"{_shown(text)} is no name for a group: up to 40 of a-z 0-9 . _ -, such as us-tech")
+    return group
 
 
 def _shown(text: str) -> str:

@@ -96,6 +96,11 @@ def next_period(day: date, interval: Interval) -> date:
     return start + timedelta(days=1)
 
 
+def stamp_text(stamp: int, interval: Interval) -> str:
+    """A bar's stamp as people read it: the day, or the instant of an intraday bar."""
+    return iso(stamp) if interval.is_intraday else day_of(stamp).isoformat()
+
+
 def iso(epoch_seconds: float) -> str:
     """ISO 8601 with Z, whole seconds where there is no fraction, else milliseconds."""
     moment = datetime.fromtimestamp(epoch_seconds, UTC)

@@ -27,6 +27,7 @@ from marketjobs.services import loop
 from marketjobs.services.bar_plan import Plan, plan_symbol, refuse_mixture, today
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.jobs import JobContext
+from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import assets, bars
 from marketjobs.storage.bars import Stored
 from marketjobs.storage.database import Transaction
@@ -99,6 +100,9 @@ class Fetch:
                         provider=self.provider.name,
                         retry_after_seconds=self.hold.seconds_left(time.monotonic()),
                     )
+                if not one.asset:
+                    with self.ctx.runtime.database.read() as tx:
+                        refuse_renamed(tx, one.symbol)
                 refuse_mixture(one.symbol, self.provider, one.suppliers)
                 found = await self._ask(one)
             except MarketJobsError as exc:

@@ -17,6 +17,7 @@ from marketjobs.services.bar_plan import is_only_by_name, plan_symbol, refuse_mi
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.jobs import JobContext
 from marketjobs.services.runtime import Runtime
+from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import bars
 
 
@@ -96,6 +97,9 @@ def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[st
     planned = []
     with runtime.database.read() as tx:
         for symbol in request.symbols:
-            one = plan_symbol(tx, request, provider, symbol, bars.asset_id(tx, symbol))
+            asset = bars.asset_id(tx, symbol)
+            if asset is None:
+                refuse_renamed(tx, symbol)
+            one = plan_symbol(tx, request, provider, symbol, asset)
             planned.append((symbol, [(day_of(r.start).isoformat(), day_of(r.end - 1).isoformat()) for r in one.ranges]))
     return planned

@@ -1,19 +1,24 @@
-"""Assets and their aliases."""
+"""Assets, their aliases and their status.
+
+Lists of thousands, and what has to happen in one transaction with bars, go through the driver; what vendors say
+of assets is written by SQLModel.
+"""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-
-from sqlmodel import col, delete, select
+from typing import Any
 
 from marketjobs.domain.assets import AssetClass, AssetFacts
-from marketjobs.storage.database import Database
-from marketjobs.storage.engine import session
-from marketjobs.storage.tables import Asset, AssetAlias, BarCoverage, BarGap, CorporateAction, PriceBar
+from marketjobs.storage.database import Database, Transaction
 
 ACTIVE, INACTIVE = "active", "inactive"
+CHUNK = 500
+"""Symbols a statement: databases bound the number of its parameters."""
+EVERYBODY = "marketjobs"
+"""The "provider" of an alias that people used, not one vendor: the symbol before a renaming."""
+_COLUMNS = "a.id, a.symbol, a.name, a.asset_class, a.currency, a.exchange, a.timezone, a.status"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,73 +35,144 @@ class AssetRecord:
     status: str
 
 
+@dataclass(frozen=True, slots=True)
+class Alias:
+    """A symbol of an asset: at a vendor, or (``provider`` is :data:`EVERYBODY`) before a renaming.  Stamps."""
+
+    provider: str
+    symbol: str
+    valid_from: int | None
+    valid_to: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """What became of a symbol that no asset has now."""
+
+    new: str
+    since: int | None
+
+
 def ensure(database: Database, symbols: Iterable[str]) -> dict[str, int]:
     """The ids of assets by symbol, made where they are new.  New assets are active: who fetches a symbol
     wants it kept fresh."""
+    with database.write() as tx:
+        return ensure_in(tx, symbols)
+
+
+def ensure_in(tx: Transaction, symbols: Iterable[str]) -> dict[str, int]:
+    """:func:`ensure`, in a transaction that does more."""
     wanted = list(dict.fromkeys(symbols))
-    with session(database) as current:
-        found = _by_symbol(current, wanted)
-        for symbol in wanted:
-            if symbol not in found:
-                found[symbol] = Asset(symbol=symbol, created_at=time.time())
-                current.add(found[symbol])
-        current.flush()
-        return {symbol: asset.id for symbol, asset in found.items() if asset.id is not None}
+    found = ids(tx, wanted)
+    new = [symbol for symbol in wanted if symbol not in found]
+    if not new:
+        return found
+    tx.run_many(
+        "INSERT INTO asset (symbol, asset_class, status, created_at) VALUES (?, ?, ?, {now})"
+        " ON CONFLICT (symbol) DO NOTHING",
+        [(symbol, AssetClass.UNKNOWN.value, ACTIVE) for symbol in new],
+    )
+    return found | ids(tx, new)
+
+
+def ids(tx: Transaction, symbols: Sequence[str]) -> dict[str, int]:
+    """The ids of those that exist, by symbol."""
+    found: dict[str, int] = {}
+    for part in _chunks(symbols):
+        marks = ", ".join("?" * len(part))
+        found.update(tx.tuples(f"SELECT symbol, id FROM asset WHERE symbol IN ({marks})", tuple(part)))
+    return found
 
 
 def activate(database: Database, symbols: Sequence[str], *, asset_class: AssetClass | None = None) -> list[str]:
     """Keep these fresh from now on; returns the symbols that were not active before."""
-    with session(database) as current:
-        found = _by_symbol(current, symbols)
-        changed = []
-        for symbol in symbols:
-            asset = found.get(symbol)
-            if asset is None:
-                asset = found[symbol] = Asset(symbol=symbol, created_at=time.time())
-                changed.append(symbol)
-            elif asset.status != ACTIVE:
-                changed.append(symbol)
-            asset.status = ACTIVE
-            if asset_class is not None:
-                asset.asset_class = asset_class.value
-            current.add(asset)
-        return changed
+    wanted = list(dict.fromkeys(symbols))
+    with database.write() as tx:
+        before = set(symbols_in(tx, active_only=True))
+        known = ensure_in(tx, wanted)
+        tx.run_many("UPDATE asset SET status = 'active' WHERE id = ?", [(known[one],) for one in wanted])
+        if asset_class is not None:
+            rows = [(asset_class.value, known[one]) for one in wanted]
+            tx.run_many("UPDATE asset SET asset_class = ? WHERE id = ?", rows)
+        return [symbol for symbol in wanted if symbol not in before]
 
 
 def deactivate(database: Database, symbols: Sequence[str]) -> list[str]:
     """Stop keeping these fresh; what is stored stays.  Returns the symbols that exist."""
-    with session(database) as current:
-        found = _by_symbol(current, symbols)
-        for asset in found.values():
-            asset.status = INACTIVE
-            current.add(asset)
+    with database.write() as tx:
+        found = ids(tx, symbols)
+        tx.run_many("UPDATE asset SET status = 'inactive' WHERE id = ?", [(asset,) for asset in found.values()])
         return [symbol for symbol in symbols if symbol in found]
 
 
 def purge(database: Database, symbols: Sequence[str]) -> list[str]:
-    """Forget these with all their bars and actions.  Returns the symbols that existed."""
-    with session(database) as current:
-        found = _by_symbol(current, symbols)
-        ids = [asset.id for asset in found.values()]
-        for table in (PriceBar, BarCoverage, BarGap, CorporateAction, AssetAlias):
-            current.exec(delete(table).where(col(table.asset_id).in_(ids)))
-        current.exec(delete(Asset).where(col(Asset.id).in_(ids)))
+    """Forget these with all that is stored of them.  Returns the symbols that existed."""
+    with database.write() as tx:
+        found = ids(tx, symbols)
+        keys = [(asset,) for asset in found.values()]
+        for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "asset_alias", "asset_group_member"):
+            tx.run_many(f"DELETE FROM {table} WHERE asset_id = ?", keys)
+        tx.run_many("DELETE FROM asset WHERE id = ?", keys)
         return [symbol for symbol in symbols if symbol in found]
+
+
+def update(tx: Transaction, asset: int, values: Mapping[str, Any]) -> bool:
+    """Write columns of an asset (names are ours, not typed by anybody); did anything differ?"""
+    if not values:
+        return False
+    sets = ", ".join(f"{name} = :{name}" for name in values)
+    differs = " OR ".join(f"{name} IS NULL OR {name} <> :{name}" for name in values)
+    return tx.run(f"UPDATE asset SET {sets} WHERE id = :id AND ({differs})", dict(values) | {"id": asset}) > 0
+
+
+def rename(tx: Transaction, asset: int, old: str, new: str, today: int) -> None:
+    """Give an asset another symbol; the old one stays as an alias that ended ``today`` (a stamp)."""
+    tx.run(
+        "UPDATE asset_alias SET valid_to = :today WHERE asset_id = :asset AND symbol = :old AND valid_to IS NULL",
+        {"asset": asset, "old": old, "today": today},
+    )
+    tx.run(
+        "INSERT INTO asset_alias (asset_id, provider, symbol, valid_to) VALUES (:asset, :provider, :old, :today)",
+        {"asset": asset, "provider": EVERYBODY, "old": old, "today": today},
+    )
+    tx.run("UPDATE asset SET symbol = :new WHERE id = :asset", {"asset": asset, "new": new})
+
+
+def renamed(tx: Transaction, symbol: str) -> Renamed | None:
+    """The symbol by which an asset goes now that went by this one; asked where no asset has it."""
+    row = tx.first(
+        "SELECT a.symbol AS symbol, l.valid_to AS since FROM asset_alias AS l JOIN asset AS a ON a.id = l.asset_id"
+        " WHERE l.provider = :provider AND l.symbol = :symbol ORDER BY l.valid_to DESC, l.id DESC LIMIT 1",
+        {"provider": EVERYBODY, "symbol": symbol},
+    )
+    return None if row is None else Renamed(row["symbol"], row["since"])
+
+
+def aliases(tx: Transaction, asset: int) -> list[Alias]:
+    rows = tx.all(
+        "SELECT provider, symbol, valid_from, valid_to FROM asset_alias WHERE asset_id = :asset ORDER BY id",
+        {"asset": asset},
+    )
+    return [Alias(row["provider"], row["symbol"], row["valid_from"], row["valid_to"]) for row in rows]
 
 
 def describe(database: Database, facts: dict[str, AssetFacts], provider: str) -> None:
     """Write what a vendor said about assets, where it is new, and the vendor's symbol as an alias."""
+    from sqlmodel import col, select
+
+    from marketjobs.storage.engine import session
+    from marketjobs.storage.tables import Asset, AssetAlias
+
     with session(database) as current:
-        found = _by_symbol(current, list(facts))
-        known = {
-            alias.asset_id
-            for alias in current.exec(
-                select(AssetAlias).where(
-                    AssetAlias.provider == provider,
-                    col(AssetAlias.asset_id).in_([a.id for a in found.values()]),
-                )
-            )
-        }
+        found: dict[str, Asset] = {}
+        known: set[tuple[int, str]] = set()
+        for part in _chunks(list(facts)):
+            for asset in current.exec(select(Asset).where(col(Asset.symbol).in_(part))):
+                found[asset.symbol] = asset
+        for some in _chunks([asset.id for asset in found.values()]):
+            now = select(AssetAlias).where(AssetAlias.provider == provider, col(AssetAlias.valid_to).is_(None))
+            for alias in current.exec(now.where(col(AssetAlias.asset_id).in_(some))):
+                known.add((alias.asset_id, alias.symbol))
         for symbol, asset in found.items():
             said = facts[symbol]
             asset.name = said.name or asset.name
@@ -106,43 +182,43 @@ def describe(database: Database, facts: dict[str, AssetFacts], provider: str) ->
             if said.asset_class is not AssetClass.UNKNOWN:
                 asset.asset_class = said.asset_class.value
             current.add(asset)
-            if asset.id is not None and asset.id not in known:
+            if asset.id is not None and (asset.id, symbol) not in known:
                 current.add(AssetAlias(asset_id=asset.id, provider=provider, symbol=symbol, currency=said.currency))
 
 
-def listed(database: Database, *, active_only: bool = False) -> list[AssetRecord]:
-    """By symbol."""
-    with session(database, read_only=True) as current:
-        query = select(Asset).order_by(Asset.symbol)
-        if active_only:
-            query = query.where(Asset.status == ACTIVE)
-        return [_record(asset) for asset in current.exec(query)]
+def listed(database: Database, *, active_only: bool = False, group: int | None = None) -> list[AssetRecord]:
+    """By symbol; ``group``: only its members."""
+    with database.read() as tx:
+        return listed_in(tx, active_only=active_only, group=group)
+
+
+def listed_in(tx: Transaction, *, active_only: bool = False, group: int | None = None) -> list[AssetRecord]:
+    found = [AssetRecord(*row) for row in tx.tuples(*_query(_COLUMNS, active_only, group))]
+    return sorted(found, key=lambda one: one.symbol)  # here: databases sort letters and signs each in their way
+
+
+def symbols_in(tx: Transaction, *, active_only: bool = False, group: int | None = None) -> list[str]:
+    return sorted(row[0] for row in tx.tuples(*_query("a.symbol", active_only, group)))
 
 
 def get(database: Database, symbol: str) -> AssetRecord | None:
-    with session(database, read_only=True) as current:
-        asset = current.exec(select(Asset).where(Asset.symbol == symbol)).first()
-        return None if asset is None else _record(asset)
+    with database.read() as tx:
+        return get_in(tx, symbol)
 
 
-def _by_symbol(current, symbols: Sequence[str]) -> dict[str, Asset]:
-    found = {}
-    for start in range(0, len(symbols), 500):
-        part = list(symbols[start : start + 500])
-        for asset in current.exec(select(Asset).where(col(Asset.symbol).in_(part))):
-            found[asset.symbol] = asset
-    return found
+def get_in(tx: Transaction, symbol: str) -> AssetRecord | None:
+    rows = tx.tuples(f"SELECT {_COLUMNS} FROM asset AS a WHERE a.symbol = :symbol", {"symbol": symbol})
+    return AssetRecord(*rows[0]) if rows else None
 
 
-def _record(asset: Asset) -> AssetRecord:
-    assert asset.id is not None
-    return AssetRecord(
-        id=asset.id,
-        symbol=asset.symbol,
-        name=asset.name,
-        asset_class=asset.asset_class,
-        currency=asset.currency,
-        exchange=asset.exchange,
-        timezone=asset.timezone,
-        status=asset.status,
-    )
+def _query(columns: str, active_only: bool, group: int | None) -> tuple[str, dict[str, int]]:
+    conditions = ["a.status = 'active'"] if active_only else []
+    if group is not None:
+        conditions.append("a.id IN (SELECT asset_id FROM asset_group_member WHERE group_id = :chosen)")
+    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
+    return f"SELECT {columns} FROM asset AS a{where}", {} if group is None else {"chosen": group}
+
+
+def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(values), CHUNK):
+        yield values[start : start + CHUNK]

@@ -85,6 +85,15 @@ def span(tx: Transaction, asset: int, interval: Interval) -> tuple[int | None, i
     return ends[0], ends[1]
 
 
+def count(tx: Transaction, asset: int, interval: Interval) -> int:
+    """How many bars a series has; it walks through them."""
+    row = tx.first(
+        "SELECT count(*) AS bars FROM price_bar WHERE asset_id = :asset AND interval = :interval",
+        {"asset": asset, "interval": interval.code},
+    )
+    return 0 if row is None else int(row["bars"])
+
+
 def suppliers(tx: Transaction, asset: int) -> tuple[str, ...]:
     """Who supplied bars of an asset, in any interval."""
     rows = tx.all(

@@ -48,6 +48,30 @@ class AssetAlias(SQLModel, table=True):
     valid_to: int | None = Field(default=None, sa_column=Column(BigInteger))
 
 
+class AssetGroup(SQLModel, table=True):
+    """A name for some assets, by which commands can mean all of them."""
+
+    __tablename__ = "asset_group"
+
+    id: int | None = Field(default=None, primary_key=True)
+    name: str = Field(sa_column=Column(Text, nullable=False, unique=True))
+    created_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class AssetGroupMember(SQLModel, table=True):
+    """An asset in a group; it may be in several."""
+
+    __tablename__ = "asset_group_member"
+    __table_args__ = (Index("ix_asset_group_member_asset", "asset_id"), {"sqlite_with_rowid": False})
+
+    group_id: int = Field(
+        sa_column=Column(ForeignKey("asset_group.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+    asset_id: int = Field(
+        sa_column=Column(ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+
+
 class ProviderName(SQLModel, table=True):
     """A small number for each provider that ever supplied a row."""
 

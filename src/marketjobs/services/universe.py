@@ -1,0 +1,221 @@
+"""The universe: which assets are kept fresh, their groups, and what they were called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from marketjobs.domain.assets import asset_class_of, normalise_group, normalise_symbol, normalise_symbols
+from marketjobs.domain.intervals import Interval, day_of, stamp_of, stamp_text
+from marketjobs.domain.ranges import Range
+from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
+from marketjobs.services.runtime import Runtime
+from marketjobs.storage import assets, bars, groups
+from marketjobs.storage.assets import Alias, AssetRecord
+from marketjobs.storage.database import Transaction
+
+
+def active_symbols(runtime: Runtime, group: str | None = None) -> list[str]:
+    """Symbols of the assets that are kept fresh, ascending, may be empty; ``group``: only of its members.
+
+    Raises:
+        InvalidInput: no group is named like that.
+        GroupNotFound: there is none of that name.
+    """
+    with runtime.database.read() as tx:
+        return assets.symbols_in(tx, active_only=True, group=None if group is None else _group(tx, group))
+
+
+def symbols_of(runtime: Runtime, symbols: Iterable[str], group: str | None = None) -> list[str]:
+    """What a person chose: the symbols named (``A,B`` counts as two), then the group's active ones; each once.
+
+    Raises:
+        InvalidInput: nothing was chosen, or the group has no active asset.
+        GroupNotFound: there is no such group.
+    """
+    named = [part for text in symbols for part in text.split(",")]
+    if group is None:
+        return list(normalise_symbols(named))
+    members = active_symbols(runtime, group)
+    if not members and not named:
+        raise InvalidInput(
+            f"group {normalise_group(group)} has no active asset",
+            hint=f"marketjobs assets group add {normalise_group(group)} AAPL",
+        )
+    return list(normalise_symbols([*named, *members]))
+
+
+def refuse_renamed(tx: Transaction, symbol: str) -> None:
+    """Raises AssetRenamed for a symbol that nothing has now and an asset had before; asked where none has it."""
+    known = assets.renamed(tx, symbol)
+    if known is not None:
+        when = "" if known.since is None else f" on {day_of(known.since)}"
+        raise AssetRenamed(f"{symbol} was renamed {known.new}{when}", hint=f"use {known.new}")
+
+
+# -- groups -------------------------------------------------------------------------------------------------
+
+
+def add_to_group(runtime: Runtime, group: str, symbols: Iterable[str]) -> int:
+    """How many were not in it before; the group is made where it is new.
+
+    Raises:
+        AssetNotFound: for symbols that no asset has; nothing was changed.
+    """
+    name, wanted = normalise_group(group), normalise_symbols(symbols)
+    with runtime.database.write() as tx:
+        return groups.add(tx, groups.ensure(tx, name), _known(tx, wanted).values())
+
+
+def remove_from_group(runtime: Runtime, group: str, symbols: Iterable[str]) -> int:
+    """How many were in it; without symbols the group itself is forgotten.  Assets stay as they are.
+
+    Raises:
+        GroupNotFound, AssetNotFound: nothing was changed.
+    """
+    texts = list(symbols)
+    with runtime.database.write() as tx:
+        key = _group(tx, group)
+        if texts:
+            return groups.remove(tx, key, _known(tx, normalise_symbols(texts)).values())
+        members = len(assets.symbols_in(tx, group=key))
+        groups.drop(tx, key)
+        return members
+
+
+def listed_groups(runtime: Runtime) -> list[tuple[str, int, int]]:
+    """(name, assets, active ones), by name."""
+    with runtime.database.read() as tx:
+        return groups.listed(tx)
+
+
+def _group(tx: Transaction, text: str) -> int:
+    name = normalise_group(text)
+    found = groups.group_id(tx, name)
+    if found is None:
+        raise GroupNotFound(f"no such group: {name}", hint="marketjobs assets group list")
+    return found
+
+
+def _known(tx: Transaction, symbols: Sequence[str]) -> dict[str, int]:
+    found = assets.ids(tx, symbols)
+    missing = [symbol for symbol in symbols if symbol not in found]
+    if missing:
+        named = ", ".join(missing[:10]) + (f" and {len(missing) - 10} more" if len(missing) > 10 else "")
+        raise AssetNotFound(f"no such asset: {named}; nothing was changed", hint="marketjobs assets list")
+    return found
+
+
+# -- assets -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ListedAsset:
+    """An asset in a list; ``series``: (interval, first, last) of its bars, as people read stamps."""
+
+    record: AssetRecord
+    groups: list[str]
+    series: list[tuple[str, str, str]]
+
+
+def listed(runtime: Runtime, *, active_only: bool = False, group: str | None = None) -> list[ListedAsset]:
+    """By symbol.  Raises GroupNotFound."""
+    with runtime.database.read() as tx:
+        found = assets.listed_in(tx, active_only=active_only, group=None if group is None else _group(tx, group))
+        named = groups.by_asset(tx)
+        series: dict[str, list[tuple[str, str, str]]] = {}
+        for symbol, unit, first, last in bars.latest(tx):
+            interval = Interval(unit)
+            series.setdefault(symbol, []).append((unit, stamp_text(first, interval), stamp_text(last, interval)))
+    return [ListedAsset(one, named.get(one.id, []), series.get(one.symbol, [])) for one in found]
+
+
+def add(
+    runtime: Runtime, symbols: Iterable[str], asset_class: str | None = None, group: str | None = None
+) -> list[str]:
+    """Keep these fresh from now on, and put them into a group; returns those that were not active before."""
+    wanted = normalise_symbols(symbols)
+    kind = None if asset_class is None else asset_class_of(asset_class)
+    name = None if group is None else normalise_group(group)
+    changed = assets.activate(runtime.database, wanted, asset_class=kind)
+    if name is not None:
+        add_to_group(runtime, name, wanted)
+    return changed
+
+
+def remove(runtime: Runtime, symbols: Iterable[str], *, purge: bool = False) -> list[str]:
+    """Stop keeping these fresh; ``purge``: forget them with all that is stored of them.
+
+    Raises:
+        AssetNotFound: for symbols that no asset has; nothing was changed.
+    """
+    wanted = normalise_symbols(symbols)
+    with runtime.database.read() as tx:
+        _known(tx, wanted)
+    return (assets.purge if purge else assets.deactivate)(runtime.database, wanted)
+
+
+def rename(runtime: Runtime, old: str, new: str) -> None:
+    """An asset's ticker has changed: its bars stay, the old symbol is remembered as an alias that ended today.
+
+    Raises:
+        AssetNotFound: no asset has the old symbol.
+        InvalidInput: another one has the new symbol.
+    """
+    before, after = normalise_symbol(old), normalise_symbol(new)
+    if before == after:
+        raise InvalidInput(f"{before} is called {before} already")
+    with runtime.database.write() as tx:
+        asset = _known(tx, [before])[before]
+        if assets.ids(tx, [after]):
+            raise InvalidInput(
+                f"there is an asset {after} already: {before} was not renamed",
+                hint=f"if its bars are not wanted: marketjobs assets remove {after} --purge",
+            )
+        assets.rename(tx, asset, before, after, stamp_of(day_of(int(tx.now()))))
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSeries:
+    """What is stored of an asset in one interval.  ``covered``: what need not be asked for again."""
+
+    interval: Interval
+    first: int
+    last: int
+    count: int
+    covered: tuple[Range, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AssetView:
+    """All that is known of an asset."""
+
+    record: AssetRecord
+    groups: list[str]
+    aliases: list[Alias]
+    series: list[StoredSeries]
+    actions: dict[str, int]
+
+
+def view(runtime: Runtime, symbol: str) -> AssetView:
+    """What is stored of an asset; asks nobody but the store.
+
+    Raises:
+        AssetRenamed, AssetNotFound: no asset has the symbol.
+    """
+    wanted = normalise_symbol(symbol)
+    with runtime.database.read() as tx:
+        record = assets.get_in(tx, wanted)
+        if record is None:
+            refuse_renamed(tx, wanted)
+            raise AssetNotFound(f"no such asset: {wanted}", hint=f"marketjobs assets add {wanted}")
+        series = []
+        for unit in Interval:
+            first, last = bars.span(tx, record.id, unit)
+            if first is not None and last is not None:
+                held = bars.count(tx, record.id, unit)
+                series.append(StoredSeries(unit, first, last, held, bars.coverage(tx, record.id, unit)))
+        actions: dict[str, int] = {}
+        for _, kind in bars.actions(tx, record.id):
+            actions[kind] = actions.get(kind, 0) + 1
+        return AssetView(record, groups.of_asset(tx, record.id), assets.aliases(tx, record.id), series, actions)
