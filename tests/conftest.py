@@ -61,7 +61,7 @@ def _forget_caches() -> None:
         ("marketjobs.tasks.runtime", "runtime"),
         ("marketjobs.commands.session", "runtime"),
         ("marketjobs.read", "_runtime"),
-        ("marketjobs.services.jobs", "_heart_of"),
+        ("marketjobs.services.attempts", "_heart_of"),
     ):
         for function in functions:
             clear = getattr(getattr(sys.modules.get(module), function, None), "cache_clear", None)

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, split
-from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
+from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, conclude
 from marketjobs.errors import SymbolUnknown
 
 seconds = st.floats(min_value=0.001, max_value=10_000)
@@ -95,7 +95,11 @@ def test_an_outcome_has_the_promised_keys() -> None:
 
 
 def made(*statuses: str) -> list[SymbolOutcome]:
-    return [SymbolOutcome(str(number), "1d", SymbolStatus(status)) for number, status in enumerate(statuses)]
+    failure = SymbolFailure("no_data", "none", retryable=False)
+    return [
+        SymbolOutcome(str(number), "1d", SymbolStatus(status), error=failure if status == "failed" else None)
+        for number, status in enumerate(statuses)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def made(*statuses: str) -> list[SymbolOutcome]:
     ],
 )
 def test_the_state_of_a_job_follows_from_its_symbols(statuses: tuple[str, ...], state: JobState) -> None:
-    assert final_state(made(*statuses)) is state
+    assert conclude(FetchReport(made(*statuses)).to_json()).state is state
 
 
 def test_a_report_is_in_the_order_of_the_request() -> None:
@@ -122,3 +126,14 @@ def test_a_report_is_in_the_order_of_the_request() -> None:
 def test_a_hold_ends_at_an_instant() -> None:
     hold = Hold(1000.0, "429")
     assert (hold.seconds_left(990.0), hold.seconds_left(1000.0), hold.seconds_left(1100.0)) == (10.0, 0.0, 0.0)
+
+
+def test_what_may_do_better_is_tried_again_and_the_rest_is_settled() -> None:
+    later = SymbolOutcome("A", "1d", SymbolStatus.FAILED, error=SymbolFailure("timeout", "slow", retryable=True))
+    never = SymbolOutcome("B", "1d", SymbolStatus.FAILED, error=SymbolFailure("symbol_unknown", "who?", False))
+    good = SymbolOutcome("C", "1d", SymbolStatus.STORED)
+    end = conclude(FetchReport([never, good, later, good]).to_json())
+    assert end.state is JobState.PARTIAL and end.error == ("symbol_unknown", "who?")
+    assert end.again == ("timeout", "slow")
+    assert [one["symbol"] for one in end.settled] == ["B", "C", "C"] and end.progress == 0.75
+    assert conclude(FetchReport([never, good]).to_json()).again is None

@@ -15,7 +15,8 @@ from typing import Any
 
 import pytest
 
-from marketjobs.domain.jobs import Job, JobRequest, JobState, JsonDict
+from marketjobs.domain import reports
+from marketjobs.domain.jobs import Job, JobRequest, JobState, JsonDict, Part
 from marketjobs.domain.reports import Hold
 from marketjobs.errors import (
     BrokerUnavailable,
@@ -28,13 +29,14 @@ from marketjobs.errors import (
     StorageUnavailable,
     SymbolUnknown,
 )
+from marketjobs.services import attempts, kinds, mend
 from marketjobs.services import heart as hearts
 from marketjobs.services import jobs as ledger
-from marketjobs.services import kinds
-from marketjobs.services.jobs import Delayed, JobContext
+from marketjobs.services.attempts import Delayed
+from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.kinds import Kind
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import bars, jobs
+from marketjobs.storage import bars, jobs, leases
 from marketjobs.storage.database import Transaction
 
 TASK = "marketjobs.fake"
@@ -61,9 +63,16 @@ class Fake:
             raise InvalidInput("a symbol that starts with X")
         return {"symbols": symbols, "force": bool(arguments.get("force"))}
 
-    def split(self, arguments: JsonDict) -> list[JsonDict]:
+    def identity(self, arguments: JsonDict) -> JsonDict:
+        return arguments | {"symbols": sorted(arguments["symbols"])}
+
+    def split(self, arguments: JsonDict) -> list[Part]:
         symbols = arguments["symbols"]
-        return [arguments | {"symbols": symbols[start : start + 3]} for start in range(0, len(symbols), 3)]
+        parts = [arguments | {"symbols": symbols[start : start + 3]} for start in range(0, len(symbols), 3)]
+        return [Part(TASK, part) for part in parts] if len(parts) > 1 else []
+
+    conclude = staticmethod(reports.conclude)
+    collect = staticmethod(reports.collect)
 
     def run(self, ctx: JobContext, arguments: JsonDict) -> JsonDict:
         known = {one["symbol"] for one in ctx.settled}
@@ -145,7 +154,7 @@ class Steps:
         return found
 
     def execute(self, job: Job, body: Callable[[JobContext], JsonDict] | None = None) -> Job | None:
-        return ledger.execute(self.runtime, job.id, body)
+        return attempts.execute(self.runtime, job.id, body)
 
     def make_due(self, job: Job) -> None:
         """Time passes until a waiting job's turn."""
@@ -159,7 +168,7 @@ class Steps:
             tx.run("UPDATE job SET " + ", ".join(f"{one} = {one} - :s" for one in columns), {"s": seconds})
 
     def reap(self) -> int:
-        return ledger.reap(self.runtime, self.broker.publish, self.broker.queue_is_empty)
+        return mend.reap(self.runtime, self.broker.publish, self.broker.queue_is_empty)
 
     def children(self, parent: Job) -> list[Job]:
         with self.runtime.database.read() as tx:
@@ -383,14 +392,14 @@ def test_a_job_sees_itself_and_only_while_it_runs(steps: Steps) -> None:
     seen: list[str] = []
 
     def body(ctx: JobContext) -> JsonDict:
-        current = ledger.current_context.get()
+        current = current_context.get()
         assert current is ctx and ctx.job is not None
         seen.append(ctx.job.id)
         return {}
 
     steps.execute(job, body)
     assert seen == [job.id]
-    assert ledger.current_context.get() is None
+    assert current_context.get() is None
 
 
 def test_a_task_that_nobody_knows_is_dead_with_its_cause(steps: Steps, runtime: Runtime) -> None:
@@ -949,7 +958,7 @@ def dead_owner(python: Python) -> str:
 def test_a_job_of_a_dead_process_of_this_host_is_due_again(steps: Steps, dead_owner: str) -> None:
     job = steps.submit()
     steps.claimed(job, dead_owner, lease=3600)
-    assert ledger.expire(steps.runtime) == 1
+    assert mend.expire(steps.runtime) == 1
     row = steps.row(job)
     assert (row.state, row.attempt, row.token, row.owner) == (JobState.QUEUED, 1, 2, None)
     assert (row.error_cause, row.error_message) == ("worker_lost", "the process that ran it is gone")
@@ -961,32 +970,32 @@ def test_a_process_that_lives_here_is_left_its_job_though_its_lease_is_over(step
     job = steps.submit()
     steps.claimed(job)
     steps.let_time_pass(300)
-    assert ledger.expire(steps.runtime) == 0
+    assert mend.expire(steps.runtime) == 0
     assert steps.state(job) == "running"
     limit = steps.runtime.settings.worker.hard_time_limit
     steps.let_time_pass(limit)
-    assert ledger.expire(steps.runtime) == 1, "but no longer than its hard time limit"
+    assert mend.expire(steps.runtime) == 1, "but no longer than its hard time limit"
 
 
 def test_another_process_with_the_same_number_is_not_the_owner(steps: Steps) -> None:
     job = steps.submit()
     steps.claimed(job, f"{hearts.host()}/{os.getpid()}/1", lease=3600)
-    assert ledger.expire(steps.runtime) == 1
+    assert mend.expire(steps.runtime) == 1
 
 
 def test_of_another_host_the_lease_tells(steps: Steps) -> None:
     job = steps.submit()
     steps.claimed(job, "elsewhere/1/1", lease=30)
-    assert ledger.expire(steps.runtime) == 0
+    assert mend.expire(steps.runtime) == 0
     steps.let_time_pass(31)
-    assert ledger.expire(steps.runtime) == 1
+    assert mend.expire(steps.runtime) == 1
     assert steps.state(job) == "queued"
 
 
 def test_the_last_attempt_of_a_dead_process_is_the_end(steps: Steps, dead_owner: str) -> None:
     job = steps.submit(max_attempts=1)
     steps.claimed(job, dead_owner)
-    ledger.expire(steps.runtime)
+    mend.expire(steps.runtime)
     row = steps.row(job)
     assert (row.state, row.error_cause) == (JobState.DEAD, "worker_lost")
     assert row.finished_at is not None
@@ -996,7 +1005,7 @@ def test_a_cancelled_job_of_a_dead_process_is_cancelled(steps: Steps, dead_owner
     job = steps.submit()
     steps.claimed(job, dead_owner)
     ledger.cancel(steps.runtime, job.id)
-    ledger.expire(steps.runtime)
+    mend.expire(steps.runtime)
     assert steps.state(job) == "cancelled"
 
 
@@ -1004,7 +1013,7 @@ def test_the_last_child_of_a_dead_process_ends_the_parent(steps: Steps, dead_own
     parent = steps.submit(*"ABCDEF", max_attempts=1)
     for child in steps.children(parent):
         steps.claimed(child, dead_owner)
-    assert ledger.expire(steps.runtime) == 2
+    assert mend.expire(steps.runtime) == 2
     assert steps.state(parent) == "dead"
 
 
@@ -1012,7 +1021,7 @@ def test_one_job_only_may_be_looked_at(steps: Steps, dead_owner: str) -> None:
     first, second = steps.submit("A"), steps.submit("B")
     for job in (first, second):
         steps.claimed(job, dead_owner)
-    assert ledger.expire(steps.runtime, first.id) == 1
+    assert mend.expire(steps.runtime, first.id) == 1
     assert [steps.state(first), steps.state(second)] == ["queued", "running"]
 
 
@@ -1030,18 +1039,18 @@ def test_a_heartbeat_between_look_and_act_saves_a_job(steps: Steps) -> None:
 def test_a_lost_pool_process_releases_its_job_at_once(steps: Steps) -> None:
     job = steps.submit()
     steps.claimed(job, f"{hearts.host()}/4242/17@worker")
-    assert ledger.release_lost(steps.runtime, job.id, 424, "worker_lost", "killed") is None, "another process"
-    assert ledger.release_lost(steps.runtime, job.id, 4242, "worker_lost", "it was killed") == "queued"
+    assert mend.release_lost(steps.runtime, job.id, 424, "worker_lost", "killed") is None, "another process"
+    assert mend.release_lost(steps.runtime, job.id, 4242, "worker_lost", "it was killed") == "queued"
     row = steps.row(job)
     assert (row.error_cause, row.error_message, row.attempt) == ("worker_lost", "it was killed", 1)
     assert row.run_at <= time.time() + 0.5
-    assert ledger.release_lost(steps.runtime, job.id, 4242, "worker_lost", "again") is None
+    assert mend.release_lost(steps.runtime, job.id, 4242, "worker_lost", "again") is None
 
 
 def test_a_job_that_was_ended_by_its_time_limit_waits_a_little(steps: Steps) -> None:
     job = steps.submit()
     steps.claimed(job, f"{hearts.host()}/4242/17")
-    ledger.release_lost(steps.runtime, job.id, 4242, "time_limit", "600 s")
+    mend.release_lost(steps.runtime, job.id, 4242, "time_limit", "600 s")
     assert steps.row(job).run_at - time.time() == pytest.approx(2.0, abs=0.5)
     assert steps.claim(job) is None
 
@@ -1055,7 +1064,7 @@ def test_a_store_that_is_away_leaves_a_lost_job_to_its_lease(steps: Steps, monke
 
     with monkeypatch.context() as patch:
         patch.setattr(jobs, "release_owner", away)
-        assert ledger.release_lost(steps.runtime, job.id, 4242, "worker_lost", "killed") is None
+        assert mend.release_lost(steps.runtime, job.id, 4242, "worker_lost", "killed") is None
     assert steps.state(job) == "running"
 
 
@@ -1064,15 +1073,15 @@ def test_a_store_that_is_away_leaves_a_lost_job_to_its_lease(steps: Steps, monke
 
 def test_a_job_without_code_here_is_postponed_until_its_attempts_are_used_up(steps: Steps) -> None:
     job = steps.submit(max_attempts=2)
-    ledger.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, 30)
     row = steps.row(job)
     assert (row.state, row.attempt, row.error_cause) == (JobState.WAITING, 1, "unknown_task")
     assert row.run_at - time.time() == pytest.approx(30, abs=1)
     assert row.published_at is None
-    ledger.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, 30)
     assert steps.row(job).attempt == 1, "it was not due: the message was a stale one"
     steps.make_due(job)
-    ledger.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, 30)
     row = steps.row(job)
     assert (row.state, row.attempt) == (JobState.DEAD, 2)
     assert row.finished_at is not None and row.waits_for is None
@@ -1084,7 +1093,7 @@ def test_only_a_due_job_is_postponed(steps: Steps) -> None:
     parent = steps.submit(*"BCDEFG")
     for job in (running, parent):
         before = steps.row(job)
-        ledger.postpone(steps.runtime, job.id, 30)
+        mend.postpone(steps.runtime, job.id, 30)
         assert steps.row(job) == before
 
 
@@ -1122,10 +1131,10 @@ def test_the_reaper_asks_the_broker_only_when_something_is_overdue(steps: Steps,
         asked.append(queue)
         return False
 
-    ledger.reap(steps.runtime, broker.publish, queue_is_empty)
+    mend.reap(steps.runtime, broker.publish, queue_is_empty)
     assert asked == []
     steps.let_time_pass(60)
-    ledger.reap(steps.runtime, broker.publish, queue_is_empty)
+    mend.reap(steps.runtime, broker.publish, queue_is_empty)
     assert asked == ["market_data"]
 
 
@@ -1228,18 +1237,18 @@ def test_one_holds_a_lease_until_it_ends_or_is_dropped(runtime: Runtime) -> None
         with runtime.database.write() as tx:
             return work(tx)
 
-    assert step(lambda tx: jobs.take_lease(tx, "reaper", "one", 5))
-    assert not step(lambda tx: jobs.take_lease(tx, "reaper", "two", 5))
-    assert not step(lambda tx: jobs.lease_is_free(tx, "reaper", "two"))
-    assert step(lambda tx: jobs.take_lease(tx, "reaper", "one", 5)), "its holder extends it"
-    assert step(lambda tx: jobs.take_lease(tx, "other", "two", 5)), "another name"
-    step(lambda tx: jobs.drop_lease(tx, "reaper", "two"))
-    assert not step(lambda tx: jobs.take_lease(tx, "reaper", "two", 5)), "only its holder drops it"
+    assert step(lambda tx: leases.take(tx, "reaper", "one", 5))
+    assert not step(lambda tx: leases.take(tx, "reaper", "two", 5))
+    assert not step(lambda tx: leases.is_free(tx, "reaper", "two"))
+    assert step(lambda tx: leases.take(tx, "reaper", "one", 5)), "its holder extends it"
+    assert step(lambda tx: leases.take(tx, "other", "two", 5)), "another name"
+    step(lambda tx: leases.drop(tx, "reaper", "two"))
+    assert not step(lambda tx: leases.take(tx, "reaper", "two", 5)), "only its holder drops it"
     step(lambda tx: tx.run("UPDATE lease SET until = {now} - 1 WHERE name = 'reaper'"))
-    assert step(lambda tx: jobs.lease_is_free(tx, "reaper", "two"))
-    assert step(lambda tx: jobs.take_lease(tx, "reaper", "two", 5))
-    step(lambda tx: jobs.drop_lease(tx, "reaper", "two"))
-    assert step(lambda tx: jobs.take_lease(tx, "reaper", "one", 5))
+    assert step(lambda tx: leases.is_free(tx, "reaper", "two"))
+    assert step(lambda tx: leases.take(tx, "reaper", "two", 5))
+    step(lambda tx: leases.drop(tx, "reaper", "two"))
+    assert step(lambda tx: leases.take(tx, "reaper", "one", 5))
 
 
 # -- owners -----------------------------------------------------------------------------------------------
@@ -1284,4 +1293,4 @@ def test_many_jobs_are_inserted_in_one_statement(runtime: Runtime) -> None:
 def quiet_hearts() -> Iterator[None]:
     """No heart outlives its test with a job in hand."""
     yield
-    assert ledger.current_context.get() is None
+    assert current_context.get() is None

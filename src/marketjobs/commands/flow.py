@@ -220,10 +220,9 @@ def _lines(runtime: Runtime, job_id: str, stop: threading.Event) -> None:
 
 def _look(runtime: Runtime, job_id: str) -> Job | None:
     from marketjobs.errors import StorageError
-    from marketjobs.storage import jobs
+    from marketjobs.services import jobs
 
     try:
-        with runtime.database.read() as tx:
-            return jobs.get(tx, job_id)
+        return jobs.row(runtime, job_id)
     except StorageError:
         return None  # the command itself will say so

@@ -262,13 +262,13 @@ def list_active(utc: UTC = False, as_json: JSON = False) -> None:
 
 def _list(states, *, task, limit, top_level, utc, as_json, nothing) -> None:
     from marketjobs.commands import render
+    from marketjobs.services import jobs
     from marketjobs.services.kinds import full_name
     from marketjobs.services.views import status_json
-    from marketjobs.storage import jobs
 
-    runtime = session.runtime()
-    with runtime.database.read() as tx:
-        found = jobs.listed(tx, states=states, task=task and full_name(task), top_level=top_level, limit=limit)
+    found = jobs.listed(
+        session.runtime(), states=states, task=task and full_name(task), top_level=top_level, limit=limit
+    )
     rows = [status_json(job) for job in found]
     if as_json:
         render.json({"jobs": rows})

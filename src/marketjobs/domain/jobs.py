@@ -98,6 +98,30 @@ class JobRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """One child of a request that is split; it starts ``delay_seconds`` after the request is due."""
+
+    task: str
+    arguments: JsonDict
+    delay_seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Conclusion:
+    """What an execution's result means for its job: the state it ends in, or what is tried ``again``.
+
+    ``error`` and ``again`` are a cause and a message.  ``settled`` is what a further attempt need not do once
+    more, ``progress`` how much of the whole that is.
+    """
+
+    state: JobState
+    error: tuple[str, str] | None = None
+    again: tuple[str, str] | None = None
+    settled: Sequence[JsonDict] = ()
+    progress: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
 class RetryPolicy:
     """Exponential with jitter: about ``base``, 2 ``base``, 4 ``base`` ... seconds, never above ``cap``."""
 

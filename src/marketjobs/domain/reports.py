@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from marketjobs.domain.jobs import JobState, JsonDict
+from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict
 from marketjobs.errors import MarketJobsError
 
 
@@ -97,9 +97,53 @@ class FetchReport:
         return {"symbols": [one.to_json() for one in self.outcomes]}
 
 
-def final_state(outcomes: Iterable[SymbolOutcome]) -> JobState:
-    """Succeeded when none failed, dead when all did, partial between."""
-    failed = [one.status is SymbolStatus.FAILED for one in outcomes]
-    if not any(failed):
-        return JobState.SUCCEEDED
-    return JobState.DEAD if all(failed) else JobState.PARTIAL
+def collect(outcomes: Sequence[JsonDict]) -> JsonDict:
+    """A result of outcomes alone, in JSON."""
+    return {"symbols": list(outcomes)}
+
+
+def conclude(result: JsonDict) -> Conclusion:
+    """What the outcomes in a result mean for their job: succeeded when none failed, dead when all did, partial
+    between; those that failed and may do better are tried again."""
+    symbols: list[JsonDict] = result.get("symbols") or []
+    failed = [one["error"] for one in symbols if one["error"]]
+    again = [error for error in failed if error["retryable"]]
+    settled = [one for one in symbols if not (one["error"] and one["error"]["retryable"])]
+    state = JobState.SUCCEEDED if not failed else JobState.DEAD if len(failed) == len(symbols) else JobState.PARTIAL
+    return Conclusion(
+        state=state,
+        error=_first(failed),
+        again=_first(again),
+        settled=settled,
+        progress=len(settled) / len(symbols) if symbols else 1.0,
+    )
+
+
+def _first(errors: Sequence[JsonDict]) -> tuple[str, str] | None:
+    return (errors[0]["cause"], errors[0]["message"]) if errors else None
+
+
+def merge(children: Sequence[Job]) -> tuple[JobState, JsonDict]:
+    """A parent's state and result from its children's, in the order of the request.
+
+    A symbol of which a child can say nothing any more failed of what its child died of.
+    """
+    outcomes: list[JsonDict] = []
+    states: set[JobState] = set()
+    for child in children:
+        known: Sequence[JsonDict] = (child.result or {}).get("symbols", child.outcomes)
+        settled = {one["symbol"] for one in known}
+        failure = SymbolFailure(
+            child.error_cause or child.state.value,
+            child.error_message or f"its job was {child.state}",
+            retryable=True,
+        )
+        outcomes += known
+        outcomes += [
+            SymbolOutcome(symbol, child.arguments["interval"], SymbolStatus.FAILED, error=failure).to_json()
+            for symbol in child.arguments["symbols"]
+            if symbol not in settled
+        ]
+        states.add(child.state)
+    result = collect(outcomes)
+    return JobState.CANCELLED if states == {JobState.CANCELLED} else conclude(result).state, result

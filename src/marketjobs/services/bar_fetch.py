@@ -26,7 +26,7 @@ from marketjobs.errors import (
 from marketjobs.services import loop
 from marketjobs.services.bar_plan import Plan, plan_symbol, refuse_mixture, today
 from marketjobs.services.bar_request import FetchRequest
-from marketjobs.services.jobs import JobContext
+from marketjobs.services.context import JobContext
 from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import assets, bars
 from marketjobs.storage.bars import Stored

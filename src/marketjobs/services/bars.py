@@ -1,4 +1,4 @@
-"""Fetching bars into the store: the use case, and the four functions that make it a kind of job.
+"""Fetching bars into the store: the use case, and the functions that make it a kind of job.
 
 `bar_request` says what may be asked for, `bar_plan` which days are asked for, `bar_fetch` does it.
 """
@@ -8,17 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from marketjobs.domain.intervals import day_of
-from marketjobs.domain.jobs import BATCH_SYMBOLS, Job, JobState, JsonDict
+from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part
 from marketjobs.domain.jobs import split as split_runs
-from marketjobs.domain.reports import FetchReport, SymbolFailure, SymbolOutcome, SymbolStatus, final_state
+from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, conclude, merge
 from marketjobs.errors import Unsupported
 from marketjobs.services.bar_fetch import Fetch
 from marketjobs.services.bar_plan import is_only_by_name, plan_symbol, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
-from marketjobs.services.jobs import JobContext
+from marketjobs.services.context import JobContext
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import bars
+
+# A fetch reports outcomes of symbols: these are a kind's functions too.
+__all__ = ["collect", "conclude", "fetch", "identity", "merge", "plan", "prepare", "run", "split"]
+
+FETCH = "marketjobs.fetch_market_data"
 
 
 def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
@@ -44,33 +49,20 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
     return request.to_json()
 
 
-def split(arguments: JsonDict) -> Sequence[JsonDict]:
+def identity(arguments: JsonDict) -> JsonDict:
+    """The order of the symbols makes no other request."""
+    return arguments | {"symbols": sorted(arguments["symbols"])}
+
+
+def split(arguments: JsonDict) -> Sequence[Part]:
     """One task's worth of symbols each."""
-    return [arguments | {"symbols": list(part)} for part in split_runs(arguments["symbols"], BATCH_SYMBOLS)]
+    runs = split_runs(arguments["symbols"], BATCH_SYMBOLS)
+    return [Part(FETCH, arguments | {"symbols": list(run)}) for run in runs] if len(runs) > 1 else []
 
 
 def run(ctx: JobContext, arguments: JsonDict) -> JsonDict:
     """Fetch what an earlier attempt has not settled; see :func:`fetch`."""
     return fetch(ctx, FetchRequest.of(arguments)).to_json()
-
-
-def merge(children: Sequence[Job]) -> tuple[JobState, JsonDict]:
-    """A parent's state and result from its children's, in the order of the request."""
-    outcomes: list[SymbolOutcome] = []
-    for child in children:
-        known = [SymbolOutcome.from_json(one) for one in (child.result or {}).get("symbols", child.outcomes)]
-        settled = {one.symbol for one in known}
-        cause = child.error_cause or child.state.value
-        failure = SymbolFailure(cause, child.error_message or f"its job was {child.state}", retryable=True)
-        interval = child.arguments["interval"]
-        outcomes += known + [
-            SymbolOutcome(symbol, interval, SymbolStatus.FAILED, error=failure)
-            for symbol in child.arguments["symbols"]
-            if symbol not in settled
-        ]
-    if children and all(child.state is JobState.CANCELLED for child in children):
-        return JobState.CANCELLED, {"symbols": [one.to_json() for one in outcomes]}
-    return final_state(outcomes), {"symbols": [one.to_json() for one in outcomes]}
 
 
 def fetch(ctx: JobContext, request: FetchRequest) -> FetchReport:

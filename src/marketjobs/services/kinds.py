@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from marketjobs.domain.jobs import Job, JobState, JsonDict
+from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict, Part
 from marketjobs.errors import InvalidInput
 
 if TYPE_CHECKING:
-    from marketjobs.services.jobs import JobContext
+    from marketjobs.services.context import JobContext
     from marketjobs.services.runtime import Runtime
 
 PREFIX = "marketjobs."
@@ -25,7 +25,9 @@ class Kind:
     """What a service module offers to the ledger, found by name so that nothing is imported early.
 
     ``prepare(runtime, arguments)`` checks and completes them (raises InvalidInput or ConfigError);
-    ``split(arguments)`` gives the arguments of each child (one: no split); ``run(ctx, arguments)`` does it;
+    ``identity(arguments)`` is what equal requests share; ``split(arguments)`` gives the children of a large
+    request (none: it runs whole); ``run(ctx, arguments)`` does it; ``conclude(result)`` says what the result
+    means for the job; ``collect(outcomes)`` makes a result of what a job settled that never reached its end;
     ``merge(children)`` makes a parent's state and result.
     """
 
@@ -38,12 +40,24 @@ class Kind:
         return self._of("prepare")
 
     @property
-    def split(self) -> Callable[[JsonDict], Sequence[JsonDict]]:
+    def identity(self) -> Callable[[JsonDict], JsonDict]:
+        return self._of("identity")
+
+    @property
+    def split(self) -> Callable[[JsonDict], Sequence[Part]]:
         return self._of("split")
 
     @property
     def run(self) -> Callable[[JobContext, JsonDict], JsonDict]:
         return self._of("run")
+
+    @property
+    def conclude(self) -> Callable[[JsonDict], Conclusion]:
+        return self._of("conclude")
+
+    @property
+    def collect(self) -> Callable[[Sequence[JsonDict]], JsonDict]:
+        return self._of("collect")
 
     @property
     def merge(self) -> Callable[[Sequence[Job]], tuple[JobState, JsonDict]]:

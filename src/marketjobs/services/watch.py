@@ -8,8 +8,8 @@ from datetime import datetime
 
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
 from marketjobs.errors import JobNotFinished, NoWorker
-from marketjobs.services import jobs as ledger
-from marketjobs.services import kinds, workers
+from marketjobs.services import attempts, kinds, mend, workers
+from marketjobs.services.jobs import required
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import jobs
 
@@ -84,7 +84,7 @@ def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
         return _step_children(runtime, job, give_up_at)
     if job.state is JobState.RUNNING:
         # Another process has it (or had it: then its lease tells).
-        return 0.0 if ledger.expire(runtime, job.id) else 0.25
+        return 0.0 if mend.expire(runtime, job.id) else 0.25
     with runtime.database.read() as tx:
         ahead = job.run_at - tx.now()
     if ahead > 0:
@@ -94,7 +94,7 @@ def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
             f"no worker is alive that has the code of {job.task}; job {job.id} stays {job.state}",
             hint="start the worker of the program that handed it in",
         )
-    ledger.execute(runtime, job.id, deadline=give_up_at)
+    attempts.execute(runtime, job.id, deadline=give_up_at)
     return 0.0
 
 
@@ -103,10 +103,10 @@ def _step_children(runtime: Runtime, parent: Job, give_up_at: float | None) -> f
         child_id = jobs.next_child(tx, parent.id)
         unfinished = [] if child_id else [child for child in jobs.children(tx, parent.id) if not child.state.is_final]
     if child_id is not None:
-        ledger.execute(runtime, child_id, deadline=give_up_at)
+        attempts.execute(runtime, child_id, deadline=give_up_at)
         return 0.0
     if not unfinished:
-        ledger.finish_parent(runtime, parent.id)
+        mend.finish_parent(runtime, parent.id)
         return 0.0
     running = next((child for child in unfinished if child.state is JobState.RUNNING), None)
     return _step(runtime, running or min(unfinished, key=lambda child: child.run_at), give_up_at)
@@ -138,4 +138,4 @@ def current(runtime: Runtime, job_id: str) -> Job:
     """The row as it is now.  Raises JobNotFound."""
     with runtime.database.read() as tx:
         job = jobs.get(tx, job_id)
-    return ledger.required(job, job_id)
+    return required(job, job_id)

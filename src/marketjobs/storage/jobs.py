@@ -18,6 +18,11 @@ _OPEN = "state IN ('queued', 'waiting', 'running')"
 _FINAL = "(" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")"
 _DUE = "state IN ('queued', 'waiting') AND run_at <= {now} AND (waits_for IS NULL OR waits_for <> 'children')"
 
+# Without what only readers of one job want: outcomes and results of thousands of symbols.
+_LISTED = """id, task, queue, state, arguments, attempt, max_attempts, token, submitted_at, run_at, started_at,
+finished_at, lease_until, owner, parent_id, priority, cancel_requested, progress, message, waits_for, published_at,
+error_cause, error_message, NULL AS outcomes, NULL AS result"""
+
 _INSERT = """
 INSERT INTO job (id, task, queue, state, arguments, join_key, parent_id, priority, attempt, max_attempts, token,
                  submitted_at, run_at, cancel_requested, progress, waits_for)
@@ -108,7 +113,7 @@ def listed(
         params["parent_id"] = parent_id  # type: ignore[assignment]
     if top_level:
         where.append("parent_id IS NULL")
-    sql = f"SELECT * FROM job WHERE {' AND '.join(where)} ORDER BY submitted_at DESC, id DESC LIMIT :limit"
+    sql = f"SELECT {_LISTED} FROM job WHERE {' AND '.join(where)} ORDER BY submitted_at DESC, id DESC LIMIT :limit"
     return [_job(row) for row in tx.all(sql, params)]
 
 
@@ -330,7 +335,7 @@ def running(tx: Transaction, host: str, job_id: str | None = None) -> list[Job]:
     by id)."""
     only = "AND id = :id" if job_id else ""
     sql = f"""
-        SELECT * FROM job WHERE state = 'running' AND (lease_until < {{now}} OR owner LIKE :host) {only}
+        SELECT {_LISTED} FROM job WHERE state = 'running' AND (lease_until < {{now}} OR owner LIKE :host) {only}
         ORDER BY lease_until LIMIT 500
     """
     params = {"host": f"{host}/%"} | ({"id": job_id} if job_id else {})
@@ -387,7 +392,7 @@ def due_unpublished(tx: Transaction, limit: int) -> list[Job]:
     """Due jobs that no message speaks of, by priority.  The submitter publishes within its first second."""
     rows = tx.all(
         f"""
-        SELECT * FROM job WHERE {_DUE} AND published_at IS NULL AND submitted_at < {{now}} - 1
+        SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at IS NULL AND submitted_at < {{now}} - 1
         ORDER BY priority DESC, run_at LIMIT :limit
         """,
         {"limit": limit},
@@ -398,7 +403,7 @@ def due_unpublished(tx: Transaction, limit: int) -> list[Job]:
 def due_published_before(tx: Transaction, seconds: float, limit: int) -> list[Job]:
     """Due jobs whose message was sent a while ago and brought no claim."""
     rows = tx.all(
-        f"SELECT * FROM job WHERE {_DUE} AND published_at < {{now}} - :seconds ORDER BY run_at LIMIT :limit",
+        f"SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at < {{now}} - :seconds ORDER BY run_at LIMIT :limit",
         {"seconds": seconds, "limit": limit},
     )
     return [_job(row) for row in rows]
@@ -408,7 +413,7 @@ def parents_to_finish(tx: Transaction, limit: int = 50) -> list[Job]:
     """Parents that wait for children of which none is open any more."""
     rows = tx.all(
         f"""
-        SELECT * FROM job AS parent
+        SELECT {_LISTED} FROM job AS parent
         WHERE state = 'waiting' AND waits_for = 'children'
           AND NOT EXISTS (SELECT 1 FROM job AS child WHERE child.parent_id = parent.id AND child.{_OPEN})
         LIMIT :limit
@@ -467,32 +472,6 @@ def refresh_parent(tx: Transaction, parent_id: str) -> None:
 def delete(tx: Transaction, job_id: str) -> bool:
     """Forget a finished job; an open one stays."""
     return bool(tx.run(f"DELETE FROM job WHERE id = :id AND state IN {_FINAL}", {"id": job_id}))
-
-
-def lease_is_free(tx: Transaction, name: str, owner: str) -> bool:
-    """Would :func:`take_lease` succeed?  Reads only."""
-    row = tx.first(
-        "SELECT 1 FROM lease WHERE name = :name AND owner <> :owner AND until >= {now}", {"name": name, "owner": owner}
-    )
-    return row is None
-
-
-def take_lease(tx: Transaction, name: str, owner: str, seconds: float) -> bool:
-    """Be the one who acts, for a while: ``True`` for whoever holds the lease now."""
-    return bool(
-        tx.run(
-            """
-            INSERT INTO lease (name, owner, until) VALUES (:name, :owner, {now} + :seconds)
-            ON CONFLICT (name) DO UPDATE SET owner = excluded.owner, until = excluded.until
-            WHERE lease.owner = excluded.owner OR lease.until < {now}
-            """,
-            {"name": name, "owner": owner, "seconds": seconds},
-        )
-    )
-
-
-def drop_lease(tx: Transaction, name: str, owner: str) -> None:
-    tx.run("DELETE FROM lease WHERE name = :name AND owner = :owner", {"name": name, "owner": owner})
 
 
 def _job(row: Row) -> Job:

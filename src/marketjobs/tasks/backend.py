@@ -14,7 +14,7 @@ from celery.worker import state as worker_state
 
 from marketjobs.domain.jobs import Job, JobState
 from marketjobs.errors import InvalidInput, JobFailed, JobNotFound
-from marketjobs.services import jobs
+from marketjobs.services import jobs, mend
 from marketjobs.tasks.job import result_of
 from marketjobs.tasks.runtime import runtime
 
@@ -108,7 +108,7 @@ class JobBackend(BaseBackend):
     def mark_as_failure(self, task_id: str, exc: BaseException, *args: Any, **kwargs: Any) -> None:
         """The row says so already, but for a task that this worker has no code for (a rolling upgrade)."""
         if isinstance(exc, NotRegistered):
-            jobs.postpone(runtime(), task_id, UNKNOWN_TASK_DELAY_SECONDS)
+            mend.postpone(runtime(), task_id, UNKNOWN_TASK_DELAY_SECONDS)
 
     def mark_as_retry(self, *args: Any, **kwargs: Any) -> None:
         """The row says so already."""

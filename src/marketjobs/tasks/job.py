@@ -18,8 +18,9 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import ConfigError, InvalidInput, JobFailed, TimeLimit, Unsupported
-from marketjobs.services import jobs
-from marketjobs.services.jobs import Delayed, JobContext, current_context
+from marketjobs.services import attempts, jobs
+from marketjobs.services.attempts import Delayed
+from marketjobs.services.context import JobContext, current_context
 from marketjobs.tasks.runtime import runtime
 
 HEADER = "marketjobs_row"
@@ -101,7 +102,7 @@ class JobTask(Task):
         if not self._adopt(args, kwargs):
             raise Ignore(f"job {request.id}: its row is gone, or it can't be right")
         try:
-            job = jobs.execute(runtime(), request.id, self._body)
+            job = attempts.execute(runtime(), request.id, self._body)
         except SystemExit:
             _leave_pool()
             raise

@@ -17,7 +17,7 @@ from kombu.exceptions import KombuError
 
 from marketjobs.config import Settings
 from marketjobs.domain.jobs import Job
-from marketjobs.services.jobs import Publish
+from marketjobs.services.wakeups import Publish
 from marketjobs.tasks.celery import SUBMITTER_SOCKET_SECONDS, app
 from marketjobs.tasks.job import HEADER
 

@@ -18,8 +18,8 @@ from marketjobs import config
 from marketjobs import log as logs
 from marketjobs.errors import MarketJobsError
 from marketjobs.services import heart as hearts
-from marketjobs.services import jobs as ledger
-from marketjobs.storage import jobs, workers
+from marketjobs.services import mend
+from marketjobs.storage import leases, workers
 from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Reaper:
                 self.stop.wait(2.0)
         try:
             with runtime().database.write() as tx:
-                jobs.drop_lease(tx, "reaper", self._me)
+                leases.drop(tx, "reaper", self._me)
         except MarketJobsError:
             pass  # the lease ends by itself
 
@@ -71,18 +71,18 @@ class Reaper:
         if self._may_act(now):
             from marketjobs.tasks.publish import publisher, queue_is_empty
 
-            ledger.reap(runtime(), publisher(runtime().settings), queue_is_empty)
+            mend.reap(runtime(), publisher(runtime().settings), queue_is_empty)
 
     def _may_act(self, now: float) -> bool:
         """Do we hold the lease?  It is written only when it is to be had, or half over."""
         if now < self._mine_until - LEASE_SECONDS / 2:
             return True
         with runtime().database.read() as tx:
-            free = jobs.lease_is_free(tx, "reaper", self._me)
+            free = leases.is_free(tx, "reaper", self._me)
         if not free:
             return False
         with runtime().database.write() as tx:
-            mine = jobs.take_lease(tx, "reaper", self._me, LEASE_SECONDS)
+            mine = leases.take(tx, "reaper", self._me, LEASE_SECONDS)
         self._mine_until = now + LEASE_SECONDS if mine else 0.0
         return mine
 

@@ -13,7 +13,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default
 
-from marketjobs.services import jobs
+from marketjobs.services import mend
 from marketjobs.tasks.runtime import runtime
 from marketjobs.tasks.worker import LOST_IN_A_JOB
 
@@ -87,7 +87,7 @@ class JobRequest(Request):
         if isinstance(error, ExceptionWithTraceback):
             error = error.exc
         if isinstance(error, WorkerLostError | Terminated | SystemExit | KeyboardInterrupt):
-            self._release(jobs.WORKER_LOST, "the process that ran it was killed")
+            self._release(mend.WORKER_LOST, "the process that ran it was killed")
         return super().on_failure(exc_info, send_failed_event=send_failed_event, return_ok=return_ok)
 
     def on_timeout(self, soft: bool, timeout: float) -> Any:
@@ -100,4 +100,4 @@ class JobRequest(Request):
     def _release(self, cause: str, message: str) -> None:
         if self.worker_pid:
             LOST_IN_A_JOB.add(self.worker_pid)
-            jobs.release_lost(runtime(), self.id, self.worker_pid, cause, message)
+            mend.release_lost(runtime(), self.id, self.worker_pid, cause, message)

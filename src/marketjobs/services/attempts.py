@@ -1,0 +1,221 @@
+"""One execution of a job: claimed, run, and what it came to written by whoever holds its token."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
+from types import FrameType
+
+from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict
+from marketjobs.errors import (
+    InvalidInput,
+    JobCancelled,
+    JobNotFinished,
+    LeaseLost,
+    MarketJobsError,
+    StorageError,
+    StorageFull,
+    StorageUnavailable,
+)
+from marketjobs.log import Redact
+from marketjobs.services import heart as hearts
+from marketjobs.services import kinds
+from marketjobs.services.context import JobContext, current_context
+from marketjobs.services.mend import finish_parent
+from marketjobs.services.runtime import Runtime
+from marketjobs.storage import jobs
+from marketjobs.storage.database import Transaction
+
+log = logging.getLogger(__name__)
+
+Body = Callable[[JobContext], JsonDict]
+
+
+class Delayed(Exception):
+    """What a job's body raises to be tried again at its own choice of time (Celery's ``retry``)."""
+
+    def __init__(self, delay_seconds: float | None, reason: BaseException | None) -> None:
+        super().__init__("tried again later")
+        self.delay_seconds = delay_seconds
+        self.reason = reason
+
+
+@cache
+def _heart_of(runtime: Runtime, pid: int) -> hearts.Heart:
+    return hearts.Heart(runtime.database, runtime.settings.worker.lease_seconds)
+
+
+def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline: float | None = None) -> Job | None:
+    """Claim a due job, run it and write how it went.
+
+    Args:
+        body: what runs; ``None``: the job's kind.
+        deadline: by the monotonic clock; a job that runs longer is handed back.
+
+    Returns:
+        The row afterwards (final, or waiting for another attempt); ``None``: it was not to be had.
+
+    Raises:
+        InvalidInput: there is no kind of that name (its row is dead then).
+        KeyboardInterrupt, SystemExit: after the job was handed back.
+    """
+    with runtime.database.write() as tx:
+        job = jobs.claim(tx, job_id, hearts.owner(), runtime.settings.worker.lease_seconds)
+    if job is None:
+        return None
+    heart = _heart_of(runtime, os.getpid())
+    heart.start(job, deadline)
+    ctx = JobContext(runtime, job, heart)
+    mark = current_context.set(ctx)
+    log.info("job.started job=%s task=%s attempt=%d", job.id, job.task, job.attempt)
+    result: JsonDict | None = None
+    error: BaseException | None = None
+    try:
+        with _interruptible(ctx):
+            result = (body or _run_kind)(ctx)
+    except BaseException as exc:  # a door: whatever happened becomes the row's state
+        error = exc
+    finally:
+        heart.on_end(lambda: None)  # its end is being written: there is nothing left to interrupt
+        current_context.reset(mark)
+    try:
+        after = _concluded(ctx, job, result, error)
+    finally:
+        heart.stop()
+    if isinstance(error, KeyboardInterrupt | SystemExit):
+        raise error
+    return after
+
+
+@contextmanager
+def _interruptible(ctx: JobContext) -> Iterator[None]:
+    """A cancel reaches code that runs no event loop too: a signal of our own raises in the main thread.
+
+    Not Celery's signal for soft limits, which raises wherever the main thread is; ours does only inside a body.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    inside = True
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        reason = ctx.why_ended()
+        if inside and reason is not None:
+            raise reason
+
+    before = signal.signal(signal.SIGUSR2, end)
+    ctx.on_end(lambda: os.kill(os.getpid(), signal.SIGUSR2))
+    try:
+        yield
+    finally:
+        inside = False
+        ctx.on_end(lambda: None)
+        # By default the signal would end the process: a late one is better heard and ignored.
+        if before is not signal.SIG_DFL:
+            signal.signal(signal.SIGUSR2, before)
+
+
+def _run_kind(ctx: JobContext) -> JsonDict:
+    assert ctx.job is not None
+    kind = kinds.kind_of(ctx.job.task)
+    if kind is None:
+        raise InvalidInput(f"no task {ctx.job.task} is installed here")
+    return kind.run(ctx, ctx.job.arguments)
+
+
+def _concluded(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
+    """A store that is away for a moment must not cost what was done: the lease is kept meanwhile."""
+    give_up_at = time.monotonic() + ctx.runtime.settings.worker.lease_seconds
+    while True:
+        try:
+            after = _conclude(ctx, job, result, error)
+            break
+        except (StorageUnavailable, StorageFull):
+            if time.monotonic() > give_up_at:
+                raise
+            time.sleep(0.5)
+        except MarketJobsError:
+            raise
+        except Exception as exc:
+            if result is None:
+                raise
+            result, error = None, exc  # a result that no row can keep is the body's fault
+    if after is not None and after.parent_id and after.state.is_final:
+        with suppress(StorageError):  # else the reaper, or whoever follows the parent, finishes it
+            finish_parent(ctx.runtime, after.parent_id)
+    return after
+
+
+def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
+    """Write what an attempt came to, in one transaction that a stale token can't pass."""
+    runtime = ctx.runtime
+    with runtime.database.write() as tx:
+        if isinstance(error, LeaseLost):
+            written = False
+        elif isinstance(error, KeyboardInterrupt | SystemExit | JobNotFinished):
+            written = jobs.hand_back(tx, job)
+        elif isinstance(error, JobCancelled):
+            written = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
+        elif error is not None:
+            written = _after_error(tx, ctx, job, error)
+        else:
+            written = _after_result(tx, ctx, job, result or {})
+        after = jobs.get(tx, job.id)
+        if not written and after is not None and after.token == job.token and after.cancel_requested:
+            # It wanted to wait, but somebody cancelled it meanwhile.
+            written = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
+            after = jobs.get(tx, job.id)
+    log.info("job.%s job=%s attempt=%d", after.state if written and after else "refused", job.id, job.attempt)
+    return after if written else None
+
+
+def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseException) -> bool:
+    """A whole job failed: again later where that may help and attempts are left, else dead."""
+    asked = error if isinstance(error, Delayed) else None
+    reason = (asked.reason or error) if asked else error
+    if isinstance(reason, MarketJobsError):
+        cause, message, retryable = reason.cause, reason.message, reason.retryable
+    else:
+        cause, message, retryable = "internal_error", _one_line(ctx.runtime, reason), True
+        if not isinstance(reason, Delayed):
+            log.error("job.crashed job=%s", job.id, exc_info=reason)
+    if (retryable or asked) and job.attempt < job.max_attempts:
+        delay = ctx.runtime.retry.delay_seconds(job.attempt)
+        if asked and asked.delay_seconds is not None:
+            delay = asked.delay_seconds
+        return jobs.wait(tx, job, delay, "a retry", cause=cause, message=message, give_back_attempt=False)
+    return jobs.finish(tx, job, JobState.DEAD, _so_far(ctx, job), cause, message)
+
+
+def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) -> bool:
+    """A job ran to its end: done, or what is left of it is tried again."""
+    kind = kinds.kind_of(job.task)
+    end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)
+    if end.again is not None and (ctx.hold is not None or job.attempt < job.max_attempts):
+        jobs.record_outcomes(tx, job, end.settled, end.progress)
+        if ctx.hold is not None:
+            delay, why = ctx.hold.seconds_left(time.monotonic()), ctx.hold.why
+        else:
+            delay, why = ctx.runtime.retry.delay_seconds(job.attempt), "a retry"
+        cause, message = end.again
+        # A wait that somebody else ordered uses up no attempt.
+        return jobs.wait(tx, job, delay, why, cause=cause, message=message, give_back_attempt=ctx.hold is not None)
+    return jobs.finish(tx, job, end.state, result, *(end.error or (None, None)))
+
+
+def _so_far(ctx: JobContext, job: Job) -> JsonDict | None:
+    """The result of a job that did not reach its end, of what it settled."""
+    kind = kinds.kind_of(job.task)
+    return kind.collect(ctx.outcomes) if kind and ctx.outcomes else None
+
+
+def _one_line(runtime: Runtime, error: BaseException) -> str:
+    """An error of somebody else's code, as it may be kept and shown."""
+    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:500].rstrip(": ")
+    return Redact(list(runtime.settings.secrets())).clean(text)

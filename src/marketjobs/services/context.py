@@ -1,0 +1,69 @@
+"""What a running job's service may do to the job that it runs for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from marketjobs.domain.jobs import Job, JsonDict
+from marketjobs.domain.reports import Hold
+from marketjobs.errors import JobCancelled, JobNotFinished, LeaseLost, MarketJobsError
+from marketjobs.services import heart as hearts
+from marketjobs.services.runtime import Runtime
+from marketjobs.storage import jobs
+from marketjobs.storage.database import Transaction
+
+
+class JobContext:
+    """What a service may do to the job that it runs for.  Without a job (a plain call), most does nothing."""
+
+    def __init__(self, runtime: Runtime, job: Job | None = None, heart: hearts.Heart | None = None) -> None:
+        self.runtime = runtime
+        self.job = job
+        self._heart = heart
+        self.outcomes: list[JsonDict] = list(job.outcomes) if job else []
+        self.hold: Hold | None = None
+
+    @property
+    def settled(self) -> list[JsonDict]:
+        """What earlier attempts have settled, and what was recorded in this one."""
+        return self.outcomes
+
+    def progress(self, fraction: float, message: str | None = None) -> None:
+        """0 to 1; carried by the next heartbeat."""
+        if self._heart is not None:
+            self._heart.progress(fraction, message)
+
+    @contextmanager
+    def storing(self, outcomes: Sequence[JsonDict], fraction: float) -> Iterator[Transaction]:
+        """A transaction for data of this job, together with the outcomes that it settles.
+
+        Raises:
+            LeaseLost: the job belongs to another attempt by now; nothing was written.
+        """
+        with self.runtime.database.write() as tx:
+            yield tx
+            kept = [*self.outcomes, *outcomes]
+            if self.job is not None and not jobs.record_outcomes(tx, self.job, kept, fraction):
+                raise LeaseLost(f"job {self.job.id} belongs to another attempt by now")
+        self.outcomes = kept
+
+    def on_end(self, interrupt: Callable[[], None]) -> None:
+        """Call this from another thread when the job must stop (cancelled, or its lease lost)."""
+        if self._heart is not None:
+            self._heart.on_end(interrupt)
+
+    def why_ended(self) -> MarketJobsError | None:
+        if self._heart is None or self.job is None:
+            return None
+        if self._heart.cancelled:
+            return JobCancelled(f"job {self.job.id} was cancelled")
+        if self._heart.lost:
+            return LeaseLost(f"job {self.job.id} belongs to another attempt by now")
+        if self._heart.late:
+            return JobNotFinished(f"job {self.job.id} goes on later")
+        return None
+
+
+current_context: ContextVar[JobContext | None] = ContextVar("marketjobs_job", default=None)
