@@ -8,6 +8,7 @@ Fixtures for all floors:
 ``python``     runs a snippet in a fresh interpreter with this test's environment
 ``require``    ``require("redis")`` skips where the server is not there, and fails where it must be
 ``redis_url``  the address of a Redis that answers
+``rabbit_server``  a RabbitMQ of our own (rabbit.py), one a session, started at its first use
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ from urllib.parse import urlsplit
 import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
+
+from rabbit import rabbit_of_session, rabbit_server
+
+__all__ = ["rabbit_of_session", "rabbit_server"]
 
 if TYPE_CHECKING:
     from marketjobs.config import Settings

@@ -506,10 +506,15 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def is_required(name: str) -> bool:
+    """Must a server be there, instead of its tests being skipped?"""
+    return name in os.environ.get("MARKETJOBS_TEST_REQUIRE", "").replace(" ", "").split(",")
+
+
 def require_redis_server() -> None:
     """Skip where no redis-server is installed, unless the tests were told that it must be."""
     if shutil.which("redis-server") is None:
-        if "redis" in os.environ.get("MARKETJOBS_TEST_REQUIRE", "").replace(" ", "").split(","):
+        if is_required("redis"):
             pytest.fail("no redis-server is installed (MARKETJOBS_TEST_REQUIRE names it)")
         pytest.skip("no redis-server is installed")
 

@@ -49,10 +49,34 @@ def _database_url(url: str) -> str:
     return url
 
 
+BROKER_SCHEMES = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671}
+"""What may carry wake-ups, with the port of each."""
+
+
 def _broker_url(url: str) -> str:
-    if url and not (url.startswith(("redis://", "rediss://", "redis+socket://")) and _split(url)):
-        raise ValueError("leave it empty for the embedded queue, or redis://HOST:PORT/DB (rediss:// for TLS)")
-    return url
+    if not url:
+        return url
+    scheme = url.partition("://")[0].lower()
+    scheme = "amqp" if scheme == "pyamqp" else scheme  # Celery's other name for it
+    if scheme == "redis+socket" and url.partition("://")[2].startswith("/"):
+        return url
+    if scheme not in BROKER_SCHEMES:
+        raise ValueError(
+            "leave it empty for the embedded queue, or redis://HOST:PORT/DB, amqp://USER:PASSWORD@HOST/VHOST"
+            " (rediss://, amqps:// for TLS)"
+        )
+    parts = _split(f"{scheme}://{url.partition('://')[2]}")
+    if ";" in url:
+        raise ValueError("one address; where a cluster has several, name its load balancer")
+    if parts is None or parts.port == 0:
+        raise ValueError("the port is no number from 1 to 65535 (in a password / # ? @ are written %2F %23 %3F %40)")
+    if not parts.hostname or any(char.isspace() for char in url):
+        raise ValueError(f"the host is missing: {scheme}://HOST:{BROKER_SCHEMES[scheme]}/...")
+    if parts.fragment:
+        raise ValueError("a # in a password is written as %23")
+    if scheme.startswith("redis") and not re.fullmatch(r"/?\d*/?", parts.path):
+        raise ValueError("a Redis database is a number: redis://HOST:PORT/0")
+    return parts.geturl()
 
 
 def _http_url(url: str) -> str:
@@ -81,7 +105,9 @@ class Section(BaseModel):
 
 class BrokerSettings(Section):
     url: Annotated[str, AfterValidator(_broker_url)] = Field(
-        "", description="Empty: the embedded queue (one host). redis://HOST:PORT/DB for many workers."
+        "",
+        description="Empty: the embedded queue (one host). For many workers redis://HOST:PORT/DB, or "
+        "amqp://USER:PASSWORD@HOST:PORT/VHOST for RabbitMQ; rediss:// and amqps:// for TLS.",
     )
 
 
@@ -246,7 +272,7 @@ def masked(key: str, value: Any) -> Any:
     if not isinstance(value, str) or "@" not in value:
         return value
     parts = _split(value)
-    if parts is None or not parts.scheme or not parts.netloc:
+    if parts is None or not parts.scheme or not parts.netloc or "@" in parts.path + parts.query + parts.fragment:
         return MASK  # an address gone wrong: nobody can tell where its password is
     if not parts.password:
         return value

@@ -16,7 +16,9 @@
       StorageError
         StorageUnavailable  StorageFull  SchemaMismatch
       QueueError
-        BrokerUnavailable  NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit
+        BrokerUnavailable
+          BrokerUnusable
+        NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit
         Interrupted
 
 Each class decides ``cause`` (a short stable word that users and programs see), ``retryable`` (may the
@@ -246,6 +248,13 @@ class QueueError(MarketJobsError):
 class BrokerUnavailable(QueueError):
     cause = "broker_unavailable"
     retryable = True
+
+
+class BrokerUnusable(BrokerUnavailable):
+    """It answers and refuses us (password, vhost, certificate): waiting does not help."""
+
+    cause = "broker_unusable"
+    retryable = False
 
 
 class NoWorker(QueueError):

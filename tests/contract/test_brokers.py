@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from processes import LONG, Machine, RedisServer, Running, eventually, machine_of, require_redis_server
+from rabbit import RabbitServer
 from vendor import Vendor
 
 PROGRAM = """
@@ -595,6 +596,25 @@ class TestRedis(BrokerContract):
             """,
         )
         assert value == 2
+
+
+@pytest.mark.rabbitmq
+class TestRabbitMQ(BrokerContract):
+    @pytest.fixture(scope="class")
+    @classmethod
+    def broker(cls, rabbit_of_session: RabbitServer) -> Iterator[dict[str, str]]:
+        rabbit_of_session.start()
+        yield {"MARKETJOBS_BROKER__URL": rabbit_of_session.new_vhost()}
+
+    def foreign_settings(self, machine: Machine) -> dict[str, Any]:
+        return {
+            "broker_url": machine.env["MARKETJOBS_BROKER__URL"],
+            "task_create_missing_queue_type": "quorum",
+            "task_default_queue_type": "quorum",
+        }
+
+    def broker_url(self, machine: Machine) -> str:
+        return machine.env["MARKETJOBS_BROKER__URL"]
 
 
 @pytest.mark.parametrize(

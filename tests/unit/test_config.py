@@ -229,9 +229,9 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Any:
             "config.toml: providers.yahoo.base_url = 'yahoo': an http:// or https:// address",
         ),
         (
-            "[broker]\nurl = 'amqp://localhost'\n",
-            "config.toml: broker.url = 'amqp://localhost': leave it empty for the embedded queue, or"
-            " redis://HOST:PORT/DB (rediss:// for TLS)",
+            "[broker]\nurl = 'kafka://localhost'\n",
+            "config.toml: broker.url = 'kafka://localhost': leave it empty for the embedded queue, or"
+            " redis://HOST:PORT/DB, amqp://USER:PASSWORD@HOST/VHOST (rediss://, amqps:// for TLS)",
         ),
         (
             "[database]\nurl = 'mysql://localhost/x'\n",
@@ -267,7 +267,7 @@ def test_a_wrong_file_is_named_with_key_and_expectation(text: str, message: str)
             "REDIS_URL",
             "http://localhost",
             "REDIS_URL: broker.url = 'http://localhost': leave it empty for the embedded queue, or"
-            " redis://HOST:PORT/DB (rediss:// for TLS)",
+            " redis://HOST:PORT/DB, amqp://USER:PASSWORD@HOST/VHOST (rediss://, amqps:// for TLS)",
         ),
         (
             "DATABASE_URL",
@@ -368,7 +368,7 @@ def test_secrets_are_known_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("MARKETJOBS_BROKER__URL", f"amqp://me:{SECRET}@host/"),
+        ("MARKETJOBS_BROKER__URL", f"kafka://me:{SECRET}@host/"),
         ("DATABASE_URL", f"postgres://me:{SECRET}@host/db"),
         ("MARKETJOBS_PROVIDERS__YAHOO__BASE_URL", f"ftp://me:{SECRET}@host"),
         ("MARKETJOBS_PROVIDERS__YAHOO__API_KEYS", f'{{"key": "{SECRET}"}}'),

@@ -285,11 +285,12 @@ def worker_stats(as_json: JSON = False) -> None:
     """Workers and schedulers: alive, deaf (alive, but silent on the broker) or gone; what they did."""
     from marketjobs.commands import render
     from marketjobs.services import workers
+    from marketjobs.services.brokers import broker_label
 
     runtime = session.runtime()
     found = [workers.to_json(one) for one in workers.stats(runtime)]
     if as_json:
-        render.json({"workers": found, "broker": workers.broker_label(runtime.settings)})
+        render.json({"workers": found, "broker": broker_label(runtime.settings)})
         return
     if found:
         render.table(

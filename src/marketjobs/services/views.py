@@ -7,6 +7,7 @@ import time
 from marketjobs.domain.intervals import iso
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.services import workers
+from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars, jobs
 from marketjobs.storage.jobs import counts
@@ -73,7 +74,7 @@ def system_json(runtime: Runtime) -> JsonDict:
             "assets": assets["assets"],
             "active": assets["active"],
         },
-        "broker": workers.broker_label(runtime.settings),
+        "broker": broker_label(runtime.settings),
         "workers": [workers.to_json(one) for one in workers.stats(runtime) if one.health not in ("stopped", "gone")],
         "queues": [{"queue": queue, **states} for queue, states in queues.items()],
         "jobs": [status_json(job) for job in last],

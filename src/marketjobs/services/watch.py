@@ -9,6 +9,7 @@ from datetime import datetime
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
 from marketjobs.errors import JobNotFinished, NoWorker
 from marketjobs.services import attempts, kinds, mend, workers
+from marketjobs.services.brokers import broker_label
 from marketjobs.services.jobs import required
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import jobs
@@ -58,7 +59,7 @@ def follow(
             here = not workers.alive(runtime, job.queue)
             if here and not runtime.settings.is_embedded:
                 raise NoWorker(
-                    f"no worker is alive for queue {job.queue} on {workers.broker_label(runtime.settings)};"
+                    f"no worker is alive for queue {job.queue} on {broker_label(runtime.settings)};"
                     f" job {job.id} stays {job.state}",
                     hint="marketjobs worker",
                 )

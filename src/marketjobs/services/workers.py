@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketjobs.config import Settings, masked
 from marketjobs.domain.jobs import ALIVE_SECONDS, JsonDict
 from marketjobs.services import heart as hearts
+from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import workers
 from marketjobs.storage.workers import Worker
@@ -15,7 +15,6 @@ DEAF_SECONDS = 60.0
 RESTART_SECONDS = 10.0
 """A worker that was heard of so lately and whose process is gone is being started anew, as far as anybody knows."""
 SHOWN_SECONDS = 3600.0
-EMBEDDED = "embedded"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,6 @@ class WorkerStats:
     done: int
     failed: int
     mean_seconds: float | None
-
-
-def broker_label(settings: Settings) -> str:
-    """The broker as workers and clients compare it: ``embedded``, or its address without a password."""
-    return str(masked("broker.url", settings.broker.url)) or EMBEDDED
 
 
 def health(worker: Worker) -> str:

@@ -12,12 +12,11 @@ from typing import Any
 
 from celery import Celery
 from celery.signals import beat_init, celeryd_init, setup_logging
-from kombu import Queue
+from kombu import Exchange, Queue
 
 from marketjobs import config
 from marketjobs.config import QUEUES, Settings
 
-SUBMITTER_SOCKET_SECONDS = 0.3
 REDIS_OPTIONS = {
     # Measured against stalls and black holes: without timeouts a worker hangs for as long as the kernel likes.
     "socket_timeout": 10,
@@ -27,7 +26,10 @@ REDIS_OPTIONS = {
     "retry_on_timeout": True,
     # How soon messages of a vanished worker come back; the ledger does not depend on it.
     "visibility_timeout": 3600,
+    "unacked_restore_interval": 10,
+    "unacked_restore_throttle": 1,  # look each 10 s, not each 100 s
 }
+AMQP_HEARTBEAT_SECONDS = 10
 
 
 class JobApp(Celery):
@@ -77,7 +79,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "result_expires": None,  # results are job rows; retention is ours
         "enable_utc": True,
         "timezone": "UTC",
-        "task_queues": [Queue(name) for name in QUEUES],
+        "task_queues": task_queues(settings),
         "task_default_queue": "default",
         "task_always_eager": settings.eager,
         "task_acks_late": worker.acks_late,
@@ -97,10 +99,22 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
+def task_queues(settings: Settings) -> list[Queue]:
+    """On RabbitMQ quorum queues: they outlive the loss of a node, and their confirm means that a majority has it."""
+    arguments = {"x-queue-type": "quorum"} if settings.broker.url.startswith("amqp") else None
+    exchange = Exchange("marketjobs", type="direct")
+    return [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in QUEUES]
+
+
 def broker_settings(settings: Settings) -> dict[str, Any]:
-    """Where the messages go: Redis, or files in the data folder."""
-    if not settings.is_embedded:
-        return {"broker_url": settings.broker.url, "broker_transport_options": dict(REDIS_OPTIONS)}
+    """Where the messages go: RabbitMQ, Redis, or files in the data folder."""
+    url = settings.broker.url
+    if url.startswith("amqp"):
+        # Not confirmed: a worker's own messages (answers to inspect, events) may be lost, and waiting for a
+        # confirm while an alarm holds publishers would stop the worker.  Wake-ups are confirmed: see `publish`.
+        return {"broker_url": url, "broker_heartbeat": AMQP_HEARTBEAT_SECONDS}
+    if url:
+        return {"broker_url": url, "broker_transport_options": dict(REDIS_OPTIONS)}
     folder = config.ensure_home(settings) / "queue"
     for name in ("messages", "control", "processed"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)

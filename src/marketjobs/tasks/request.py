@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from billiard.einfo import ExceptionWithTraceback
 from billiard.exceptions import Terminated, TimeLimitExceeded, WorkerLostError
@@ -24,6 +24,12 @@ class JobConsumer(Consumer):
     """Celery's consumer behind a guard: a header that it stumbles over (a task that is a list, a time limit that is
     no pair) would end the worker, the broker would hand the same message to the next one, and that one would end
     too.  A wake-up that is put aside wrongly costs nothing: the reaper sends another."""
+
+    class Blueprint(Consumer.Blueprint):
+        # Celery would declare 28 delay queues beside quorum queues; our delays are `run_at`.
+        default_steps: ClassVar[list[str]] = [
+            step for step in Consumer.Blueprint.default_steps if not step.endswith(":DelayedDelivery")
+        ]
 
     def create_task_handler(self, *args: Any, **kwargs: Any) -> Callable[[Any], None]:
         handle = super().create_task_handler(*args, **kwargs)

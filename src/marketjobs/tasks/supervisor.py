@@ -22,8 +22,9 @@ from typing import TypedDict
 from marketjobs.config import QUEUES
 from marketjobs.errors import ConfigError, InvalidInput, MarketJobsError
 from marketjobs.services import heart as hearts
+from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.workers import broker_label, stats
+from marketjobs.services.workers import stats
 from marketjobs.storage import workers
 from marketjobs.tasks.embedded import sweep
 from marketjobs.tasks.worker import SUPERVISOR

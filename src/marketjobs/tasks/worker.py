@@ -20,7 +20,7 @@ from celery.worker import state
 from marketjobs import __version__, config
 from marketjobs import log as logs
 from marketjobs.services import heart as hearts
-from marketjobs.services.workers import broker_label
+from marketjobs.services.brokers import broker_label
 from marketjobs.storage import workers
 from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
 
