@@ -19,6 +19,8 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
+from marketjobs.domain.intervals import Interval
+from marketjobs.domain.ranges import check_period
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import ConfigError, InvalidInput
 
@@ -95,6 +97,22 @@ def _split(url: str) -> SplitResult | None:
     return parts
 
 
+def _interval(text: str) -> str:
+    try:
+        return Interval.of(text).value
+    except InvalidInput as exc:
+        raise ValueError(exc.message) from exc
+
+
+def _period(text: str) -> str:
+    try:
+        return check_period(text)
+    except InvalidInput as exc:
+        raise ValueError(exc.message) from exc
+
+
+IntervalName = Annotated[str, AfterValidator(_interval)]
+PeriodText = Annotated[str, AfterValidator(_period)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 RateLimit = Annotated[list[str], AfterValidator(_rates)]
 
@@ -183,6 +201,15 @@ class ProvidersSettings(BaseModel):
         return section if section is not None else ProviderSettings()
 
 
+class UniverseSettings(Section):
+    batch_size: int = Field(100, ge=1, le=500, description="Symbols of one part of a sync.")
+    delay_seconds: float = Field(0.0, ge=0, le=3600, description="Seconds between the starts of two parts of a sync.")
+    history_interval: IntervalName = Field("1d", description="Bars of sync-history.")
+    history_period: PeriodText = Field("1y", description="How far back sync-history looks.")
+    intraday_interval: IntervalName = Field("5m", description="Bars of sync-intraday.")
+    intraday_period: PeriodText = Field("5d", description="How far back sync-intraday looks.")
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity that is logged.")
     format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
@@ -201,6 +228,7 @@ class Settings(Section):
     database: DatabaseSettings = DatabaseSettings()
     worker: WorkerSettings = WorkerSettings()
     retry: RetrySettings = RetrySettings()
+    universe: UniverseSettings = UniverseSettings()
     providers: ProvidersSettings = ProvidersSettings()
     logging: LoggingSettings = LoggingSettings()
     network: NetworkSettings = NetworkSettings()

@@ -23,7 +23,8 @@ GROUP = Annotated[
 
 def fetch_market_data(
     symbols: Annotated[
-        list[str] | None, typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated.")
+        list[str] | None,
+        typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
     ] = None,
     group: GROUP = None,
     interval: Annotated[str, typer.Option(metavar="I", help="1d, 1wk or 1mo.")] = "1d",
@@ -41,12 +42,14 @@ def fetch_market_data(
     as_json: JSON = False,
 ) -> None:
     """Fetch bars into the store; only what is missing is asked for."""
-    from marketjobs.commands import flow, render
+    from marketjobs.commands import flow
+    from marketjobs.commands.plan import show_plan
+    from marketjobs.commands.symbols import typed
     from marketjobs.services import bars, universe
 
     runtime = session.runtime()
     arguments = {
-        "symbols": universe.symbols_of(runtime, symbols or [], group),
+        "symbols": universe.symbols_of(runtime, typed(symbols or []), group),
         "interval": interval,
         "period": period,
         "start": start,
@@ -55,17 +58,7 @@ def fetch_market_data(
         "force": force,
     }
     if dry_run:
-        planned = bars.plan(runtime, arguments)
-        if as_json:
-            rows = [
-                {"symbol": symbol, "requests": [{"start": a, "end": b} for a, b in parts]} for symbol, parts in planned
-            ]
-            render.json({"symbols": rows})
-        else:
-            render.table(
-                ("symbol", "would be asked for"),
-                [(symbol, ", ".join(f"{a} to {b}" for a, b in parts) or "nothing") for symbol, parts in planned],
-            )
+        show_plan(bars.plan(runtime, arguments), as_json=as_json)
         return
     code = flow.submit_and_show(
         runtime,

@@ -162,6 +162,11 @@ def duration(seconds: float | None) -> str | None:
     return f"{minutes // 60} h {minutes % 60} min"
 
 
+def some(names: Sequence[str], most: int = 5) -> str:
+    """The first few, and how many more there are."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
 def short(job_id: str) -> str:
     """The last eight characters, as tables show an id; commands accept them."""
     return job_id[-8:]

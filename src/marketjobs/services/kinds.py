@@ -22,7 +22,8 @@ PREFIX = "marketjobs."
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """What a service module offers to the ledger, found by name so that nothing is imported early.
+    """What a service module (or an object of one) offers to the ledger, found by name so that nothing is imported
+    early.
 
     ``prepare(runtime, arguments)`` checks and completes them (raises InvalidInput or ConfigError);
     ``identity(arguments)`` is what equal requests share; ``split(arguments)`` gives the children of a large
@@ -64,11 +65,21 @@ class Kind:
         return self._of("merge")
 
     def _of(self, function: str) -> Callable[..., Any]:
-        found: Callable[..., Any] = getattr(import_module(self.module), function)
-        return found
+        module, _, member = self.module.partition(":")
+        found: Any = import_module(module)
+        where: Any = getattr(found, member) if member else found
+        answer: Callable[..., Any] = getattr(where, function)
+        return answer
 
 
-KINDS = {kind.name: kind for kind in (Kind(PREFIX + "fetch_market_data", "market_data", "marketjobs.services.bars"),)}
+KINDS = {
+    kind.name: kind
+    for kind in (
+        Kind(PREFIX + "fetch_market_data", "market_data", "marketjobs.services.bars"),
+        Kind(PREFIX + "sync_history", "market_data", "marketjobs.services.sync:HISTORY"),
+        Kind(PREFIX + "sync_intraday", "market_data", "marketjobs.services.sync:INTRADAY"),
+    )
+}
 
 
 def kind_of(task: str) -> Kind | None:

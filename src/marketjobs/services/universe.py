@@ -26,6 +26,12 @@ def active_symbols(runtime: Runtime, group: str | None = None) -> list[str]:
         return assets.symbols_in(tx, active_only=True, group=None if group is None else _group(tx, group))
 
 
+def active(runtime: Runtime, group: str | None = None) -> list[AssetRecord]:
+    """The same with what is known of each asset."""
+    with runtime.database.read() as tx:
+        return assets.listed_in(tx, active_only=True, group=None if group is None else _group(tx, group))
+
+
 def symbols_of(runtime: Runtime, symbols: Iterable[str], group: str | None = None) -> list[str]:
     """What a person chose: the symbols named (``A,B`` counts as two), then the group's active ones; each once.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.services import bars
+from marketjobs.services import bars, sync
 from marketjobs.tasks.celery import app
 from marketjobs.tasks.job import job_context
 
@@ -32,3 +32,63 @@ def fetch_market_data(
                 "force": force,
             },
         )
+
+
+@app.task(name="marketjobs.sync_history", queue="market_data")
+def sync_history(
+    symbols: list[str] | None = None,
+    group: str | None = None,
+    interval: str | None = None,
+    period: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    provider: str | None = None,
+    force: bool = False,
+    batch_size: int | None = None,
+    delay_seconds: float | None = None,
+) -> JsonDict:
+    """Fetch bars of a day or more of all active assets (or those named), in child jobs.  Safe to run twice."""
+    arguments = {
+        "symbols": symbols,
+        "group": group,
+        "interval": interval,
+        "period": period,
+        "start": start,
+        "end": end,
+        "provider": provider,
+        "force": force,
+        "batch_size": batch_size,
+        "delay_seconds": delay_seconds,
+    }
+    with job_context() as ctx:
+        return sync.HISTORY.run(ctx, arguments)
+
+
+@app.task(name="marketjobs.sync_intraday", queue="market_data")
+def sync_intraday(
+    symbols: list[str] | None = None,
+    group: str | None = None,
+    interval: str | None = None,
+    period: str | None = None,
+    start: str | None = None,
+    end: str | None = None,
+    provider: str | None = None,
+    force: bool = False,
+    batch_size: int | None = None,
+    delay_seconds: float | None = None,
+) -> JsonDict:
+    """The same for minutes and hours."""
+    arguments = {
+        "symbols": symbols,
+        "group": group,
+        "interval": interval,
+        "period": period,
+        "start": start,
+        "end": end,
+        "provider": provider,
+        "force": force,
+        "batch_size": batch_size,
+        "delay_seconds": delay_seconds,
+    }
+    with job_context() as ctx:
+        return sync.INTRADAY.run(ctx, arguments)
