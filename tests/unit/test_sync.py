@@ -79,7 +79,7 @@ def test_no_active_asset_is_said_with_what_to_type(runtime: Runtime) -> None:
         prepared(runtime)
     assert caught.value.hint == "marketjobs assets add AAPL MSFT"
     universe.add(runtime, ["BTC-USD"], asset_class="crypto")
-    with pytest.raises(InvalidInput, match="recorded can serve none of the 1 active assets: BTC-USD: .* no crypto"):
+    with pytest.raises(InvalidInput, match=r"recorded can serve none of the 1 active assets: BTC-USD: .* no crypto"):
         prepared(runtime)
 
 

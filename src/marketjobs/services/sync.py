@@ -148,9 +148,7 @@ def _active(runtime: Runtime, provider: type[Provider], group: str | None) -> tu
             try:
                 refuse_mixture(asset.symbol, provider, stored.suppliers(tx, asset.id))
             except ProviderMismatch:
-                skipped.append(
-                    Skipped(asset.symbol, f"bars of another provider are never mixed with {provider.name}'s")
-                )
+                skipped.append(Skipped(asset.symbol, f"its bars are never mixed with {provider.name}'s"))
             else:
                 symbols.append(asset.symbol)
     return symbols, skipped
