@@ -66,7 +66,7 @@ class ProviderContract:
 
     symbol: ClassVar[str] = "AAPL"
     unknown_symbol: ClassVar[str] = "NOSUCH"
-    unsupported: ClassVar[Interval] = Interval.MINUTE_1
+    unsupported: ClassVar[Interval] = Interval.DAY_5
 
     @pytest.fixture
     def vendor(self) -> Iterator[Vendor]:
@@ -143,7 +143,7 @@ class ProviderContract:
     def test_what_is_not_declared_is_unsupported_and_not_sent(
         self, provider: Provider, vendor: Vendor, gate: RecordingGate
     ) -> None:
-        with pytest.raises(Unsupported, match="1d"):
+        with pytest.raises(Unsupported, match="no 5d bars"):
             ask(provider, self.query(self.unsupported))
         assert not vendor.requests
         assert gate.spent == 0

@@ -12,7 +12,7 @@ import pytest
 from marketjobs.domain.bars import BarAnswer, BarQuery, check
 from marketjobs.domain.intervals import Interval, day_of, stamp_of
 from marketjobs.errors import MalformedAnswer, ProviderError
-from marketjobs.providers.yahoo import parse_chart
+from marketjobs.providers.yahoo_chart import parse_chart
 from recorded_yahoo import BARS, EVER, LATER, NOW, REFUSED, body_of, index, needs_recordings, query_of, seen
 
 pytestmark = needs_recordings

@@ -28,7 +28,7 @@ from marketjobs.errors import (
     SymbolUnknown,
     Unauthorised,
 )
-from marketjobs.providers.yahoo import (
+from marketjobs.providers.yahoo_chart import (
     chart_params,
     parse_chart,
     redirection,

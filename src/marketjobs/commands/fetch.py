@@ -27,12 +27,23 @@ def fetch_market_data(
         typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
     ] = None,
     group: GROUP = None,
-    interval: Annotated[str, typer.Option(metavar="I", help="1d, 1wk or 1mo.")] = "1d",
+    interval: Annotated[
+        str, typer.Option(metavar="I", help="Length of a bar: 1m 2m 5m 15m 30m 60m 90m 1h 1d 1wk 1mo.")
+    ] = "1d",
     period: Annotated[
-        str | None, typer.Option(metavar="P", help="How far back: 5d, 3mo, 1y, ytd, max. Default 1y.")
+        str | None,
+        typer.Option(
+            metavar="P", help="How far back: 5d, 3mo, 1y, ytd, max. Default 1y; minutes and hours 1mo, 1m 1wk."
+        ),
     ] = None,
-    start: Annotated[str | None, typer.Option(metavar="DAY", help="First day, such as 2026-01-31.")] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(metavar="DAY", help="First day, such as 2026-01-31, as the exchange's calendar has it."),
+    ] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included; default today.")] = None,
+    prepost: Annotated[
+        bool, typer.Option("--prepost", help="Pre- and post-market too (minutes and hours); kept from then on.")
+    ] = False,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="Who is asked; default yahoo.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")] = False,
@@ -56,6 +67,7 @@ def fetch_market_data(
         "end": end,
         "provider": provider,
         "force": force,
+        "prepost": prepost,
     }
     if dry_run:
         show_plan(bars.plan(runtime, arguments), as_json=as_json)

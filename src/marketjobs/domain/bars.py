@@ -6,6 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import Any, NamedTuple
 
 from marketjobs.domain.assets import AssetFacts
@@ -18,6 +19,10 @@ OVERLAP_BARS = 5
 RESTATED_BY = 1e-4
 ADJUSTED_BY = 2e-5
 """Vendors compute adjusted closes anew for each answer: they differ in the last digits without a dividend."""
+COMPARED_BARS = 50
+BASIS_TOLERANCE = 1e-3
+"""Prices of minutes are rounded to a cent or less before a vendor divides them."""
+BASIS_MAJORITY = 0.8
 PRICE_TOLERANCE = 1e-6
 """Vendors send prices as 32-bit floats, adjusted one by one: a high may lie an ulp under its close."""
 
@@ -75,24 +80,46 @@ class OpenSession(NamedTuple):
     closes_at: float
 
 
+class Hours(NamedTuple):
+    """From when to when a session trades (epoch seconds); with pre- and post-market, where they were asked for."""
+
+    opens_at: float
+    closes_at: float
+
+
 @dataclass(frozen=True, slots=True)
 class BarQuery:
-    """One symbol's bars over a range, as a provider is asked for them."""
+    """One symbol's bars over a range, as a provider is asked for them.  ``prepost``: minutes and hours before
+    and after the regular session too."""
 
     symbol: str
     interval: Interval
     range: Range
+    prepost: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class BarAnswer:
-    """What a vendor said to a query: rows as sent (any order, unchecked), events, facts."""
+    """What a vendor said to a query: rows as sent (any order, unchecked), events, facts.
+
+    The query's range is what the answer speaks for: a provider narrows it to what the vendor gives.
+    ``session`` is for bars of a day or more, ``hours`` (the sessions that the vendor names) for shorter ones.
+    """
 
     query: BarQuery
     rows: Sequence[RawRow]
     actions: Sequence[Action] = ()
     facts: AssetFacts = field(default_factory=AssetFacts)
     session: OpenSession | None = None
+    hours: Sequence[Hours] = ()
+
+    def open_from(self, now: float) -> float:
+        """Bars of minutes and hours that begin at this instant or later may still change: those of a session
+        until 20 minutes after its close, and any until 20 minutes after its own end (a day after it, where the
+        vendor named no session)."""
+        after = FINAL_AFTER_CLOSE_SECONDS
+        running = [one.opens_at for one in self.hours if one.opens_at <= now < one.closes_at + after]
+        return min([now - self.query.interval.seconds - (after if self.hours else DAY_SECONDS), *running])
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +152,7 @@ def check(answer: BarAnswer, now: float) -> Checked:
             if known[2:] != row[2:]:
                 conflicts.add(row.stamp)
     latest = now + CLOCK_TOLERANCE_SECONDS
+    open_from = answer.open_from(now)
     for stamp in sorted(by_stamp):
         row = by_stamp[stamp]
         if stamp not in wanted and row.at <= latest:
@@ -135,7 +163,10 @@ def check(answer: BarAnswer, now: float) -> Checked:
             rejected.append(Rejected(stamp, rule))
         elif stamp in wanted:
             _, _, first, high, low, last, adj, volume = row
-            provisional = is_provisional(stamp, interval, answer.session, now)
+            if interval.is_intraday:
+                provisional = stamp >= open_from
+            else:
+                provisional = is_provisional(stamp, interval, answer.session, now)
             bars.append(
                 Bar(
                     stamp,
@@ -229,3 +260,39 @@ def restated(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> int | None:
         if now is not None and then is not None and abs(now - then) > ADJUSTED_BY * then:
             return bar.ts
     return None
+
+
+def older_factor(given: Sequence[Bar], stored: Sequence[StoredBar], splits: Sequence[Action]) -> float | None:
+    """By what stored prices must be multiplied that lie before an answer, to be on its basis.
+
+    The oldest final bars that both hold tell it: 1 when they agree, and else the inverse of the splits since,
+    newest first, that explains their ratio.  ``None``: nothing explains it, or there is no such bar.
+    """
+    final = {bar.ts: bar.close for bar in stored if not bar.provisional}
+    ratios = [bar.close / final[bar.ts] for bar in given if bar.ts in final][:COMPARED_BARS]
+    if not ratios:
+        return None
+    seen = median(ratios)
+    # A vendor that corrects single bars does so beside a split too.
+    if sum(abs(ratio - seen) <= BASIS_TOLERANCE * seen for ratio in ratios) < BASIS_MAJORITY * len(ratios):
+        return None
+    factor = 1.0
+    if abs(seen - factor) <= BASIS_TOLERANCE:
+        return factor
+    for split in sorted(splits, reverse=True):
+        factor /= split.value
+        if abs(seen - factor) <= BASIS_TOLERANCE * factor:
+            return factor
+    return None
+
+
+def rescaled(bar: Bar, factor: float) -> Bar:
+    """A bar on another split basis: prices times ``factor``, volume divided by it."""
+    return bar._replace(
+        open=bar.open * factor,
+        high=bar.high * factor,
+        low=bar.low * factor,
+        close=bar.close * factor,
+        adj_close=None if bar.adj_close is None else bar.adj_close * factor,
+        volume=None if bar.volume is None else bar.volume / factor,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from enum import StrEnum
 
 from marketjobs.errors import InvalidInput
@@ -34,6 +34,11 @@ class Interval(StrEnum):
     def is_intraday(self) -> bool:
         return self.code < _CODES[Interval.DAY_1]
 
+    @property
+    def seconds(self) -> int:
+        """Length of a bar of minutes or hours; of a day for the longer ones, whose length varies."""
+        return _SECONDS.get(self, DAY_SECONDS)
+
     @classmethod
     def of(cls, text: str) -> Interval:
         """Raises InvalidInput, naming the choices."""
@@ -60,6 +65,16 @@ _CODES = {
     Interval.DAY_5: 21,
     Interval.WEEK_1: 22,
     Interval.MONTH_1: 23,
+}
+_SECONDS = {
+    Interval.MINUTE_1: 60,
+    Interval.MINUTE_2: 120,
+    Interval.MINUTE_5: 300,
+    Interval.MINUTE_15: 900,
+    Interval.MINUTE_30: 1800,
+    Interval.MINUTE_60: 3600,
+    Interval.MINUTE_90: 5400,
+    Interval.HOUR_1: 3600,
 }
 _BY_CODE = {code: interval for interval, code in _CODES.items()}
 
@@ -96,8 +111,26 @@ def next_period(day: date, interval: Interval) -> date:
     return start + timedelta(days=1)
 
 
+def bar_end(stamp: int, interval: Interval) -> int:
+    """The earliest stamp that the bar after this one can have."""
+    if interval.is_intraday:
+        return stamp + interval.seconds
+    return stamp_of(next_period(day_of(stamp), interval))
+
+
+def local_midnight(day: date, zone: tzinfo) -> int:
+    """When a day begins in a zone, in epoch seconds; where its midnight is skipped, the instant after it, and
+    where it is repeated, the first."""
+    return int(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp())
+
+
+def local_day(instant: float, zone: tzinfo) -> date:
+    """The date that a zone's calendars show at an instant."""
+    return datetime.fromtimestamp(instant, zone).date()
+
+
 def stamp_text(stamp: int, interval: Interval) -> str:
-    """A bar's stamp as people read it: the day, or the instant of an intraday bar."""
+    """A bar's stamp as results show it: an ISO instant for minutes and hours, else its ISO date."""
     return iso(stamp) if interval.is_intraday else day_of(stamp).isoformat()
 
 

@@ -1,6 +1,7 @@
-"""From what a person types (a period, a start, an end) to days, and which of them are missing.
+"""From what a person types (a period, a start, an end) to stamps, and which of them are missing.
 
-A range is half open: ``start`` belongs to it, ``end`` does not.  Both are stamps (00:00Z, epoch seconds).
+A range is half open: ``start`` belongs to it, ``end`` does not.  Both are epoch seconds: 00:00Z of days for bars
+of a day or more, instants for minutes and hours, whose days are those of the exchange's zone.
 """
 
 from __future__ import annotations
@@ -8,19 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import date, timedelta, tzinfo
 
-from marketjobs.domain.intervals import DAY_SECONDS, stamp_of
+from marketjobs.domain.intervals import DAY_SECONDS, Interval, local_day, local_midnight, stamp_of
 from marketjobs.errors import InvalidInput
 
 DEFAULT_PERIOD = "1y"
+DEFAULT_MINUTES_PERIOD = "1mo"
+DEFAULT_ONE_MINUTE_PERIOD = "1wk"
 FIRST_DAY = date(1900, 1, 1)
 _PERIOD = re.compile(r"([1-9][0-9]{0,3})(d|wk|mo|y)")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Range:
-    """Days from ``start`` (included) to ``end`` (excluded), as stamps."""
+    """From ``start`` (included) to ``end`` (excluded), in epoch seconds."""
 
     start: int
     end: int
@@ -50,6 +53,13 @@ def check_period(text: str) -> str:
     if text not in ("max", "ytd") and not (isinstance(text, str) and _PERIOD.fullmatch(text)):
         raise InvalidInput(f"unknown period {text!r:.40}: a number and d, wk, mo or y (5d 3mo 1y), ytd or max")
     return text
+
+
+def default_period(interval: Interval) -> str:
+    """How far back a series goes when nobody said: what most vendors give of it, and a person can look at."""
+    if interval is Interval.MINUTE_1:
+        return DEFAULT_ONE_MINUTE_PERIOD
+    return DEFAULT_MINUTES_PERIOD if interval.is_intraday else DEFAULT_PERIOD
 
 
 def period_before(today: date, period: str) -> date:
@@ -115,3 +125,24 @@ def subtract(wanted: Range, covered: Iterable[Range]) -> list[Range]:
 def days(start: date, end: date) -> Range:
     """From ``start`` to ``end``, both included."""
     return Range(stamp_of(start), stamp_of(end) + DAY_SECONDS)
+
+
+def local_days(start: date, end: date, zone: tzinfo) -> Range:
+    """From ``start`` to ``end``, both included, as a zone's calendars have them: 23 to 25 hours each."""
+    return Range(local_midnight(start, zone), local_midnight(end + timedelta(days=1), zone))
+
+
+def whole_local_days(part: Range, zone: tzinfo) -> Range:
+    """The days of a zone that a range touches."""
+    return local_days(local_day(part.start, zone), local_day(max(part.start, part.end - 1), zone), zone)
+
+
+def pieces(whole: Range, most_seconds: int) -> list[Range]:
+    """The range in parts of at most so many seconds, ascending, without gap or overlap."""
+    starts = range(whole.start, whole.end, most_seconds)
+    return [Range(start, min(start + most_seconds, whole.end)) for start in starts]
+
+
+def later_than(ranges: Iterable[Range], earliest: int) -> list[Range]:
+    """What of the ranges lies at ``earliest`` or later."""
+    return [Range(max(part.start, earliest), part.end) for part in ranges if part.end > earliest]

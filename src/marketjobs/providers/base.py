@@ -7,6 +7,7 @@ real request it spends one call through the gate that it was handed.  It never s
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -47,6 +48,19 @@ class Capabilities:
 
     bars: frozenset[Interval] = frozenset()
     asset_classes: frozenset[AssetClass] = frozenset()
+    reach_days: Mapping[Interval, int] = field(default_factory=dict)
+    """How many days back its bars of an interval go, where the vendor gives only so many."""
+    prepost: bool = False
+    """Does it have minutes and hours of the pre- and post-market?"""
+    why_not: Mapping[Interval, str] = field(default_factory=dict)
+    """What keeps it from an interval that the vendor has."""
+
+    def refusal(self, interval: Interval, *, prepost: bool = False) -> str | None:
+        """Why bars like that can't be had, in words; ``None``: they can."""
+        if interval not in self.bars:
+            why = self.why_not.get(interval)
+            return f"has no {interval} bars here" + (f": {why}" if why else f"; it has: {self.bars_text()}")
+        return "has no pre- and post-market" if prepost and not self.prepost else None
 
     def bars_text(self) -> str:
         """The intervals in words, shortest first."""
@@ -91,13 +105,10 @@ class Provider(ABC):
         return None
 
     def require_bars(self, query: BarQuery) -> None:
-        """Raises Unsupported when the capabilities do not hold the interval."""
-        if query.interval not in self.capabilities.bars:
-            raise Unsupported(
-                f"{self.name} has no {query.interval} bars here; it has: {self.capabilities.bars_text()}",
-                provider=self.name,
-                symbol=query.symbol,
-            )
+        """Raises Unsupported when the capabilities do not hold what is asked for."""
+        why = self.capabilities.refusal(query.interval, prepost=query.prepost)
+        if why is not None:
+            raise Unsupported(f"{self.name} {why}", provider=self.name, symbol=query.symbol)
 
     @abstractmethod
     async def bars(self, query: BarQuery) -> BarAnswer:

@@ -1,4 +1,4 @@
-"""Yahoo Finance: daily, weekly and monthly bars by its v8 chart.
+"""Yahoo Finance: bars of minutes to months by its v8 chart.  `yahoo_chart` has what needs no network.
 
 Yahoo documents none of it.  Source: yfinance 1.7.0 (``data.py``, ``utils.py``, ``scrapers/history.py``),
 answers recorded from 2019 to 2025, yfinance issues 521 and 576, quantmod issue 263 (read 2026-11).
@@ -11,32 +11,22 @@ delisting.  yfinance and curl_cffi are imported at the first request, on the thr
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import math
 import os
-import re
 import time
-from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from email.utils import parsedate_to_datetime
-from functools import cache, partial
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from threading import Lock
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote, urlsplit
-from zoneinfo import ZoneInfo
 
-import orjson
-
-from marketjobs.domain.assets import AssetClass, AssetFacts
-from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, BarAnswer, BarQuery, OpenSession, RawRow
-from marketjobs.domain.intervals import DAY_SECONDS, Interval, day_of, next_period, period_start, stamp_of
+from marketjobs.domain.bars import BarAnswer, BarQuery
+from marketjobs.domain.intervals import DAY_SECONDS, Interval
 from marketjobs.domain.ranges import Range
 from marketjobs.errors import (
     Blocked,
-    MalformedAnswer,
     ProviderError,
     ProviderUnavailable,
     RangeUnavailable,
@@ -44,42 +34,18 @@ from marketjobs.errors import (
     SymbolUnknown,
     Unauthorised,
 )
+from marketjobs.providers import yahoo_minutes as minutes
 from marketjobs.providers.base import Capabilities, Connection, Provider
+from marketjobs.providers.yahoo_chart import ASSET_CLASSES, chart_params, joined, parse_chart, redirection, refusal
+from marketjobs.providers.yahoo_values import NAME, malformed
 
-NAME = "yahoo"
 DEFAULT_BASE_URL = "https://query2.finance.yahoo.com"
 CHART_PATH = "/v8/finance/chart/"
 MAX_ANSWER_BYTES = 32 << 20
-MOST_DAYS = 36_135
-"""Yahoo refuses more than a hundred years in one request; yfinance asks for so many."""
-LIVE_TOLERANCE_SECONDS = 60
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
-SHOWN_CHARACTERS = 160
 THREADS = "marketjobs-yahoo"
 PROBE_SYMBOL = "SPY"
 NO_BARS = "Data doesn't exist for startDate"
 """How Yahoo says, with a 400, that a range of a symbol that it knows ends before the first bar."""
-
-_PRICES = ("open", "high", "low", "close")
-_ASSET_CLASSES = {
-    "EQUITY": AssetClass.EQUITY,
-    "ETF": AssetClass.ETF,
-    "MUTUALFUND": AssetClass.FUND,
-    "INDEX": AssetClass.INDEX,
-    "CURRENCY": AssetClass.CURRENCY,
-    "CRYPTOCURRENCY": AssetClass.CRYPTO,
-    "FUTURE": AssetClass.FUTURE,
-}
-_STATUS_OF_CODE = {
-    "bad request": 400,
-    "unauthorized": 401,
-    "forbidden": 403,
-    "not found": 404,
-    "unprocessable entity": 422,
-    "too many requests": 429,
-}
-_UNREADABLE = (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError)
-"""What figures that are no figures raise on their way through json, zoneinfo and datetime."""
 
 
 class Yahoo(Provider):
@@ -87,8 +53,13 @@ class Yahoo(Provider):
 
     name: ClassVar[str] = NAME
     capabilities: ClassVar[Capabilities] = Capabilities(
-        bars=frozenset({Interval.DAY_1, Interval.WEEK_1, Interval.MONTH_1}),
-        asset_classes=frozenset(_ASSET_CLASSES.values()),
+        bars=frozenset(Interval) - {Interval.DAY_5},
+        asset_classes=frozenset(ASSET_CLASSES.values()),
+        reach_days=minutes.REACH_DAYS,
+        prepost=True,
+        why_not={
+            Interval.DAY_5: "its bars of five days begin wherever a request begins, so that no series can be kept"
+        },
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -148,6 +119,13 @@ class _Client:
 
     def bars(self, query: BarQuery) -> BarAnswer:
         """On a thread of the pool."""
+        if not query.interval.is_intraday:
+            return self._one(query)
+        parts = [self._one(replace(query, range=part)) for part in minutes.parts(query, time.time())]
+        return joined(query, parts)
+
+    def _one(self, query: BarQuery) -> BarAnswer:
+        """One request."""
         url = f"{self._connection.base_url}{CHART_PATH}{quote(query.symbol, safe='=')}"
         try:
             response = self._opened().get(url, params=chart_params(query))
@@ -299,7 +277,7 @@ def _session_class() -> type[Any]:
                 response = super().request(method, url, **options, content_callback=receive)
             except RequestException as exc:
                 if len(body) > MAX_ANSWER_BYTES:
-                    raise _malformed(_symbol_of(url), f"more than {MAX_ANSWER_BYTES >> 20} MiB") from exc
+                    raise malformed(_symbol_of(url), f"more than {MAX_ANSWER_BYTES >> 20} MiB") from exc
                 raise
             response.content = bytes(body)
             return response
@@ -361,383 +339,3 @@ def _symbol_of(url: str) -> str | None:
     """The symbol of a chart's address; ``None``: it is no chart (a cookie, a crumb)."""
     _, found, rest = url.partition(CHART_PATH)
     return unquote(rest.partition("?")[0]) if found else None
-
-
-def chart_params(query: BarQuery) -> dict[str, str]:
-    """What a chart is asked with.
-
-    Margins: a session's stamp is 00:00Z of its date, its instants lie up to fourteen hours before and a day
-    after.  Weeks and months are asked for whole, because Yahoo makes them of the days between ``period1`` and
-    ``period2`` only, and its weeks begin on the weekday of ``period1``: that is a Monday.  One period more
-    than wanted, which may be cut, comes before and after; rows outside the range are dropped by the check.
-    """
-    interval, wanted = query.interval, query.range
-    first, last = day_of(wanted.start), day_of(wanted.end - 1)
-    if interval is Interval.DAY_1:
-        start, end = wanted.start - DAY_SECONDS, wanted.end + DAY_SECONDS
-    else:
-        start = stamp_of(period_start(period_start(first, interval) - timedelta(days=1), interval))
-        end = stamp_of(next_period(last, interval)) + DAY_SECONDS
-    if end - start > MOST_DAYS * DAY_SECONDS:
-        cut = date.fromordinal(day_of(end).toordinal() - MOST_DAYS)
-        start = stamp_of(next_period(cut, interval))
-    return {
-        "period1": str(start),
-        "period2": str(end),
-        "interval": interval.value,
-        "includePrePost": "false",
-        "events": "div,splits",
-    }
-
-
-def refusal(status: int, body: bytes, symbol: str | None, retry_after: str | None = None) -> ProviderError:
-    """What a status of 400 or more means; Yahoo's own words decide, where it sent any."""
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        document = None
-    error = _error_of(document, "chart")
-    if error is None:
-        about = _error_of(document, "finance")
-        return _refusal(status, None, about[1] if about else "", symbol, retry_after)
-    return _refusal(status, error[0], error[1], symbol, retry_after)
-
-
-def _refusal(status: int, code: str | None, words: str, symbol: str | None, retry_after: str | None) -> ProviderError:
-    """``code``: of ``chart.error``; ``None``: the answer had none."""
-    said = f': "{words}"' if words else ""
-    kind: type[ProviderError] = ProviderUnavailable
-    text = f"yahoo answered {status}{said}"
-    if status == 401:
-        kind, text = Unauthorised, f"yahoo refused access (401){said}"
-    elif status == 403:
-        kind, text = Blocked, f"yahoo blocks this address or client (403){said}"
-    elif status == 429:
-        kind, text = RateLimited, "yahoo says: too many requests (429)"
-    elif status == 404 and code is not None:
-        kind, text = SymbolUnknown, f"yahoo does not know {symbol}{said}"
-    elif status in (400, 422) and code is not None:
-        kind, text = RangeUnavailable, f"yahoo does not give this range of {symbol}{said}"
-    return kind(text, provider=NAME, symbol=symbol, retry_after_seconds=retry_after_seconds(retry_after))
-
-
-def redirection(location: str, symbol: str) -> ProviderError:
-    """What a redirect means: the chart has none of its own."""
-    host = urlsplit(location).hostname or "another page"
-    if "consent" in location or host.startswith("guce."):
-        return Blocked("yahoo asks for consent instead of answering", provider=NAME, symbol=symbol)
-    return ProviderUnavailable(
-        f"yahoo redirects to {_printable(host)}: a proxy or a login page in between?",
-        provider=NAME,
-        symbol=symbol,
-    )
-
-
-def retry_after_seconds(text: str | None) -> float | None:
-    """Seconds or an HTTP date, as seconds from now, 0 to a day; ``None``: nothing that can be read."""
-    if not text:
-        return None
-    if re.fullmatch(r"\d{1,9}", text.strip()):
-        return min(float(text.strip()), LONGEST_RETRY_AFTER_SECONDS)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
-def parse_chart(body: bytes, query: BarQuery) -> BarAnswer:
-    """The answer that a chart's body holds; values are left as they were sent.
-
-    Raises:
-        MalformedAnswer: it can't be read as the bars that were asked for.
-        Blocked: it is the consent page.
-        ProviderError: it carries an error of Yahoo's, of the class that its code means.
-    """
-    result = _result(_decoded(body, query.symbol), query.symbol)
-    meta = result.get("meta")
-    if not isinstance(meta, dict):
-        raise _malformed(query.symbol, "no description of the asset")
-    symbol = meta.get("symbol")
-    if not isinstance(symbol, str) or symbol.upper() != query.symbol.upper():
-        raise _malformed(query.symbol, f"figures of {_printable(symbol)}")
-    granularity = meta.get("dataGranularity", query.interval.value)
-    if granularity != query.interval.value:
-        raise _malformed(query.symbol, f"bars of {_printable(granularity)} instead of {query.interval}")
-    zone_name, zone = _zone(meta)
-    kind = meta.get("instrumentType")
-    return BarAnswer(
-        query,
-        rows=_rows(result, meta, query, zone),
-        actions=_actions(result.get("events"), query.range, zone),
-        facts=AssetFacts(
-            name=_text(meta.get("longName")) or _text(meta.get("shortName")),
-            asset_class=_ASSET_CLASSES.get(kind, AssetClass.UNKNOWN) if isinstance(kind, str) else AssetClass.UNKNOWN,
-            currency=_text(meta.get("currency")),
-            exchange=_text(meta.get("exchangeName")),
-            timezone=zone_name,
-        ),
-        session=_open_session(meta, zone),
-    )
-
-
-def _decoded(body: bytes, symbol: str) -> Any:
-    start = body[:512].lstrip()
-    if start.startswith(b"<"):
-        if b"consent" in body[: 1 << 16].lower():
-            raise Blocked("yahoo asks for consent instead of answering", provider=NAME, symbol=symbol)
-        raise _malformed(symbol, "a web page")
-    try:
-        return orjson.loads(body)
-    except ValueError as exc:
-        # The literals are no JSON; only rows that hold one are bad, so these bodies go the slow way.
-        if b"NaN" not in body and b"Infinity" not in body:
-            raise _malformed(symbol, "no JSON, or a part of it") from exc
-    try:
-        return json.loads(body, parse_int=_bounded_int)
-    except _UNREADABLE as exc:
-        raise _malformed(symbol, "no JSON, or a part of it") from exc
-
-
-def _bounded_int(digits: str) -> int | float:
-    """As orjson: an integer beyond 64 bits is a float."""
-    return int(digits) if len(digits) < 19 else float(digits)
-
-
-def _result(document: Any, symbol: str) -> dict[str, Any]:
-    """The first result of a chart."""
-    chart = document.get("chart") if isinstance(document, dict) else None
-    error = _error_of(document, "chart") or _error_of(document, "finance")
-    if error is not None:
-        code, words = error
-        raise _refusal(_STATUS_OF_CODE.get(code.lower(), 500), code, words, symbol, None)
-    results = chart.get("result") if isinstance(chart, dict) else None
-    if not isinstance(results, list) or not results or not isinstance(results[0], dict):
-        raise _malformed(symbol, "no result and no reason")
-    return results[0]
-
-
-def _error_of(document: Any, part: str) -> tuple[str, str] | None:
-    """Code and words of an error, made fit for a terminal; ``None``: there is none."""
-    inner = document.get(part) if isinstance(document, dict) else None
-    error = inner.get("error") if isinstance(inner, dict) else None
-    if not error:
-        return None
-    if not isinstance(error, dict):
-        return "", _printable(error)
-    return _printable(error.get("code") or ""), _printable(error.get("description") or "")
-
-
-def _zone(meta: dict[str, Any]) -> tuple[str | None, tzinfo]:
-    """The exchange's zone and its IANA name, else a fixed offset, else UTC."""
-    name = meta.get("exchangeTimezoneName")
-    if isinstance(name, str) and name:
-        try:
-            return name, ZoneInfo(name)
-        except _UNREADABLE:
-            pass
-    try:
-        return None, timezone(timedelta(seconds=int(meta["gmtoffset"])))
-    except _UNREADABLE:
-        return None, UTC
-
-
-def _session_ordinal(at: float, zone: tzinfo) -> int:
-    """The ordinal of the session's date.
-
-    A bar opens at midnight or with its exchange.  Yahoo misses midnight by an hour or two where a zone
-    changed its rules (Brazil in 2022): a full hour from 22:00 on belongs to the next day.
-    """
-    local = datetime.fromtimestamp(at, zone)
-    missed = local.hour >= 22 and local.minute == 0 and local.second == 0
-    return local.toordinal() + missed
-
-
-def _rows(result: dict[str, Any], meta: dict[str, Any], query: BarQuery, zone: tzinfo) -> tuple[RawRow, ...]:
-    times = result.get("timestamp")
-    if times is None:
-        times = []
-    if not isinstance(times, list):
-        raise _malformed(query.symbol, "timestamps that are no list")
-    figures = result.get("indicators")
-    column = partial(_column, count=len(times), symbol=query.symbol)
-    quotes = _first(figures, "quote")
-    if quotes is None and times:
-        raise _malformed(query.symbol, "timestamps without figures")
-    adjusted = _first(figures, "adjclose")
-    live_at = _number(meta.get("regularMarketTime"))
-    is_live = bool(times) and live_at is not None and _is_near(times[-1], live_at)
-    try:
-        ordinals = [_session_ordinal(at, zone) for at in times]
-        if is_live:  # a trade's instant, which is never meant to be another day's midnight
-            ordinals[-1] = datetime.fromtimestamp(times[-1], zone).toordinal()
-        stamps = _stamps(ordinals, query)
-        instants = [float(at) for at in times]
-    except _UNREADABLE as exc:
-        raise _malformed(query.symbol, "timestamps that are no instants") from exc
-    rows = list(
-        map(
-            RawRow,
-            stamps,
-            instants,
-            *(column(quotes, name) for name in _PRICES),
-            column(adjusted, "adjclose"),
-            column(quotes, "volume"),
-        )
-    )
-    return tuple(_with_live_merged(rows, query.interval) if is_live else rows)
-
-
-def _stamps(ordinals: Sequence[int], query: BarQuery) -> list[int]:
-    epoch = date(1970, 1, 1).toordinal()
-    if query.interval is Interval.DAY_1:
-        return [(ordinal - epoch) * DAY_SECONDS for ordinal in ordinals]
-    days = [date.fromordinal(ordinal) for ordinal in ordinals]
-    starts = [period_start(day, query.interval) for day in days]
-    # The first may begin with a listing and the last with a trade; were another to begin in the middle of a
-    # week, its figures would be those of two weeks.
-    if days[1:-1] != starts[1:-1]:
-        odd = next(day for day, start in zip(days[1:-1], starts[1:-1], strict=True) if day != start)
-        raise _malformed(query.symbol, f"a bar of {query.interval} that begins on {odd:%A %Y-%m-%d}")
-    return [stamp_of(start) for start in starts]
-
-
-def _is_near(at: Any, live_at: float) -> bool:
-    moment = _number(at)
-    return moment is not None and abs(moment - live_at) <= LIVE_TOLERANCE_SECONDS
-
-
-def _with_live_merged(rows: list[RawRow], interval: Interval) -> list[RawRow]:
-    """Yahoo sends the running session as a last row stamped with the last trade, often beside the row of the
-    same day, week or month.  Only that pair is made one; other duplicates are the check's to reject.
-
-    A day: both say the same and the live row says it later, so it stays.  A week or month: its row gets the
-    live row's close and range.  yfinance adds both volumes up; but once the day is over the period's row
-    holds that day too (recorded: AAPL, 2024-10-11, where the month's row is the sum of its days up to the
-    11th), so that they are added only while the live row says something new.
-    """
-    if len(rows) < 2:
-        return rows
-    period, live = rows[-2:]
-    if period.stamp != live.stamp or period.at >= live.at:
-        return rows
-    if live[2:6] == (None,) * 4:
-        return rows[:-1]
-    if interval is Interval.DAY_1 or period[2:6] == (None,) * 4:
-        return [*rows[:-2], live]
-    figures = [_number(value) for value in (*period[2:6], *live[2:6])]
-    if None in figures:
-        return rows  # the check names the rule that they break
-    says_new = live.close != period.close or live.high > period.high or live.low < period.low
-    merged = period._replace(
-        at=live.at,
-        high=max(period.high, live.high),
-        low=min(period.low, live.low),
-        close=live.close,
-        adj_close=live.adj_close,
-        volume=_sum(period.volume, live.volume) if says_new else period.volume,
-    )
-    return [*rows[:-2], merged]
-
-
-def _sum(period: Any, live: Any) -> Any:
-    """Both volumes together; what is no volume is left for the check."""
-    first, second = _number(period), _number(live)
-    if second is None or second <= 0:
-        return period
-    return period + live if first is not None and first >= 0 else period
-
-
-def _first(figures: Any, name: str) -> dict[str, Any] | None:
-    group = figures.get(name) if isinstance(figures, dict) else None
-    first = group[0] if isinstance(group, list) and group else None
-    return first if isinstance(first, dict) else None
-
-
-def _column(group: dict[str, Any] | None, name: str, *, count: int, symbol: str) -> list[Any]:
-    """A column as sent; of ``None`` where Yahoo sent none."""
-    values = group.get(name) if group is not None else None
-    if values is None:
-        return [None] * count
-    if not isinstance(values, list) or len(values) != count:
-        raise _malformed(symbol, f"{count} timestamps but another number of {name}")
-    return values
-
-
-def _actions(events: Any, wanted: Range, zone: tzinfo) -> tuple[Action, ...]:
-    """Dividends and splits of the range, ascending; an event that can't be read is left out."""
-    if not isinstance(events, dict):
-        return ()
-    found = [
-        *_events(events.get("dividends"), DIVIDEND, _amount, zone),
-        *_events(events.get("splits"), SPLIT, _ratio, zone),
-    ]
-    return tuple(sorted(action for action in found if action.ts in wanted))
-
-
-def _events(
-    group: Any, kind: str, value_of: Callable[[dict[str, Any]], float | None], zone: tzinfo
-) -> Iterable[Action]:
-    """``group``: event by instant; the instant of a month's or week's event is the period's, its ``date`` the
-    session's."""
-    for event in group.values() if isinstance(group, dict) else ():
-        if not isinstance(event, dict):
-            continue
-        at, value = _number(event.get("date")), value_of(event)
-        if at is None or value is None or not 0 < value < math.inf:
-            continue
-        try:
-            day = date.fromordinal(_session_ordinal(at, zone))
-        except _UNREADABLE:
-            continue
-        yield Action(stamp_of(day), kind, value)
-
-
-def _amount(event: dict[str, Any]) -> float | None:
-    return _number(event.get("amount"))
-
-
-def _ratio(event: dict[str, Any]) -> float | None:
-    """New shares for one old."""
-    new, old = _number(event.get("numerator")), _number(event.get("denominator"))
-    return new / old if new is not None and old else None
-
-
-def _open_session(meta: dict[str, Any], zone: tzinfo) -> OpenSession | None:
-    period = meta.get("currentTradingPeriod")
-    regular = period.get("regular") if isinstance(period, dict) else None
-    if not isinstance(regular, dict):
-        return None
-    start, end = _number(regular.get("start")), _number(regular.get("end"))
-    if start is None or end is None or end < start:
-        return None
-    try:
-        return OpenSession(stamp_of(datetime.fromtimestamp(start, zone).date()), end)
-    except _UNREADABLE:
-        return None
-
-
-def _number(value: Any) -> float | None:
-    """A finite number as float, else ``None``."""
-    if type(value) is not int and type(value) is not float:
-        return None
-    try:
-        number = float(value)
-    except OverflowError:
-        return None
-    return number if math.isfinite(number) else None
-
-
-def _text(value: Any) -> str | None:
-    return (_printable(value) or None) if isinstance(value, str) else None
-
-
-def _printable(value: Any) -> str:
-    """Foreign text on one line, bounded, without what a terminal would obey."""
-    text = " ".join("".join(char if char.isprintable() else " " for char in str(value)[:1000]).split())
-    return text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 3] + "..."
-
-
-def _malformed(symbol: str | None, what: str) -> MalformedAnswer:
-    return MalformedAnswer(f"yahoo's answer for {symbol} can't be read: {what}", provider=NAME, symbol=symbol)

@@ -6,12 +6,13 @@ import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC
 
 from marketjobs.domain.assets import AssetFacts
 from marketjobs.domain.bars import OVERLAP_BARS, SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
-from marketjobs.domain.intervals import day_of, next_period, period_start, stamp_of
+from marketjobs.domain.intervals import Interval, bar_end, period_start, stamp_of, stamp_text
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.domain.ranges import Range, merge
+from marketjobs.domain.ranges import Range, later_than, merge
 from marketjobs.domain.reports import Hold, SymbolFailure, SymbolOutcome, SymbolStatus
 from marketjobs.errors import (
     BudgetSpent,
@@ -23,12 +24,13 @@ from marketjobs.errors import (
     SymbolDelisted,
     SymbolUnknown,
 )
-from marketjobs.services import loop
-from marketjobs.services.bar_plan import Plan, plan_symbol, refuse_mixture, today
+from marketjobs.services import bar_rebase, loop
+from marketjobs.services.bar_plan import Plan, earliest, narrowed, plan_symbol, refuse_mixture, today, zone_of
+from marketjobs.services.bar_rebase import Rebase
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
 from marketjobs.services.universe import refuse_renamed
-from marketjobs.storage import assets, bars
+from marketjobs.storage import assets, bars, extended
 from marketjobs.storage.bars import Stored
 from marketjobs.storage.database import Transaction
 
@@ -51,6 +53,7 @@ class Found:
     open_from: int
     restated: str | None = None
     withdrawn: tuple[int, ...] = ()
+    rebase: Rebase | None = None
 
 
 class Fetch:
@@ -104,6 +107,8 @@ class Fetch:
                     with self.ctx.runtime.database.read() as tx:
                         refuse_renamed(tx, one.symbol)
                 refuse_mixture(one.symbol, self.provider, one.suppliers)
+                if one.refusal is not None:
+                    raise one.refusal
                 found = await self._ask(one)
             except MarketJobsError as exc:
                 self._failed(one, exc)
@@ -115,25 +120,41 @@ class Fetch:
     async def _ask(self, one: Plan) -> Found:
         """Ask for what is planned, and for the whole series when the answer restates it."""
         answers = [await self._query(one, wanted) for wanted in one.ranges]
+        if one.zone is None:
+            one, answers = self._in_its_zone(one, answers)
         found = self._checked(one, answers)
         why = self._restatement(one, found)
         if why is None:
             return found
         assert one.series.first is not None and one.series.last is not None
-        after_last = stamp_of(next_period(day_of(one.series.last), self.request.interval))
-        whole = merge([*one.ranges, Range(one.series.first, after_last)])
+        whole = merge([*one.ranges, Range(one.series.first, bar_end(one.series.last, self.request.interval))])
         span = Range(whole[0].start, whole[-1].end)
+        first = earliest(self.provider, self.request, one.zone or UTC)
+        [span] = [span] if first is None else later_than([span], first)
         if len(one.ranges) != 1 or one.ranges[0] != span:
             found = self._checked(one, [await self._query(one, span)])
-        return replace(found, restated=why, withdrawn=self._withdrawn(one, found))
+        return replace(found, restated=why, withdrawn=self._withdrawn(one, found), rebase=self._rebase(one, found))
 
     async def _query(self, one: Plan, wanted: Range) -> BarAnswer:
         try:
-            return await self.provider.bars(BarQuery(one.symbol, self.request.interval, wanted))
+            return await self.provider.bars(BarQuery(one.symbol, self.request.interval, wanted, one.prepost))
         except SymbolUnknown as exc:
             if self.provider.name in one.suppliers:
                 raise SymbolDelisted(exc.message, provider=exc.provider, symbol=one.symbol) from exc
             raise
+
+    def _in_its_zone(self, one: Plan, answers: Sequence[BarAnswer]) -> tuple[Plan, list[BarAnswer]]:
+        """Cut what was asked for in every zone's days to those of the exchange, which the answer names."""
+        named = next((answer.facts.timezone for answer in answers if answer.facts.timezone), None)
+        one = narrowed(one, self.request, self.provider, zone_of(named) or UTC)
+        cut = []
+        for answer in answers:
+            speaks_for = answer.query.range
+            for part in one.ranges:
+                start, end = max(part.start, speaks_for.start), min(part.end, speaks_for.end)
+                if start < end:
+                    cut.append(replace(answer, query=replace(answer.query, range=Range(start, end))))
+        return one, cut
 
     def _checked(self, one: Plan, answers: Sequence[BarAnswer]) -> Found:
         now = time.time()
@@ -149,7 +170,10 @@ class Fetch:
             actions.update(((action.ts, action.kind), action) for action in answer.actions)
         if rejected and not good:
             raise DataRejected(f"{one.symbol}: every row breaks a rule ({'; '.join(rules)})")
-        this_period = stamp_of(period_start(today(self.provider), self.request.interval))
+        if self.request.interval.is_intraday:
+            open_from = min((int(answer.open_from(now)) for answer in answers), default=0)
+        else:
+            open_from = stamp_of(period_start(today(self.provider), self.request.interval))
         return Found(
             plan=one,
             asked=tuple(answer.query.range for answer in answers),
@@ -158,7 +182,7 @@ class Fetch:
             rules="; ".join(rules),
             actions=list(actions.values()),
             facts=answers[-1].facts if answers else AssetFacts(),
-            open_from=min([this_period, *(bar.ts for bar in good.values() if bar.provisional)]),
+            open_from=min([open_from, *(bar.ts for bar in good.values() if bar.provisional)]),
         )
 
     def _restatement(self, one: Plan, found: Found) -> str | None:
@@ -166,17 +190,22 @@ class Fetch:
         series = one.series
         if series.first is None or not found.asked:
             return None
+        intraday = self.request.interval.is_intraday
         for action in found.actions:
+            if intraday and action.kind != SPLIT:
+                continue  # there is no adjusted close that it would change
             known = one.actions.get((action.ts, action.kind))
             if known != action.value and action.ts > series.first:
                 what = "split" if action.kind == SPLIT else "dividend"
-                return f"restated: {what} of {action.value:g} on {day_of(action.ts)}"
+                return f"restated: {what} of {action.value:g} on {stamp_text(action.ts, Interval.DAY_1)}"
         if found.bars:
             with self.ctx.runtime.database.read() as tx:
                 stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
             stamp = restated(found.bars, stored)
             if stamp is not None:
-                return f"restated: the vendor changed {day_of(stamp)}"
+                return f"restated: the vendor changed {stamp_text(stamp, self.request.interval)}"
+            if intraday and not stored and self._rebase(one, found) is not None:
+                return "restated: a split since the last fetch"
         return None
 
     def _withdrawn(self, one: Plan, found: Found) -> tuple[int, ...]:
@@ -187,7 +216,8 @@ class Fetch:
         """
         assert one.series.first is not None and one.series.last is not None
         with self.ctx.runtime.database.read() as tx:
-            stored = bars.stored_bars(tx, one.asset, self.request.interval, one.series.first, one.series.last)
+            start = max(one.series.first, found.asked[0].start)
+            stored = bars.stored_bars(tx, one.asset, self.request.interval, start, one.series.last)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
         if not lacking:
@@ -202,8 +232,22 @@ class Fetch:
             return tuple(lacking)
         raise HistoryCut(
             f"{one.symbol}: the restated history lacks {len(lacking)} of {len(stored)} stored bars (first"
-            f" {day_of(lacking[0])}); the stored ones stay as they are; if the vendor withdrew a few, use --force"
+            f" {stamp_text(lacking[0], self.request.interval)}); the"
+            " stored ones stay as they are; if the vendor withdrew a few, use --force"
         )
+
+    def _rebase(self, one: Plan, found: Found) -> Rebase | None:
+        """What becomes of stored minutes and hours that the vendor no longer gives.
+
+        Raises:
+            HistoryCut: that can't be told.
+        """
+        if not self.request.interval.is_intraday:
+            return None
+        with self.ctx.runtime.database.read() as tx:
+            return bar_rebase.of_the_overlap(
+                tx, one, self.request.interval, found.bars, found.actions, found.asked[0].start
+            )
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
         if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
@@ -273,17 +317,22 @@ class Fetch:
             bars.drop_actions(tx, one.asset, gone, provider)
         bars.note_gaps(tx, one.asset, interval, found.bars, found.rejected)
         coverage = bars.coverage(tx, one.asset, interval)
+        answered = []
         for asked in found.asked:
             known = Range(asked.start, min(asked.end, max(found.open_from, asked.start)))
             if known.start < known.end:
+                answered.append(known)
                 bars.add_coverage(tx, one.asset, interval, coverage, known)
                 coverage = tuple(merge([*coverage, known]))
+        if one.prepost:
+            extended.add_coverage(tx, one.asset, interval, answered)
         dropped = bars.drop(tx, one.asset, interval, found.withdrawn)
-        stored = replace(stored, changed=stored.changed + dropped)
+        older = bar_rebase.apply(tx, one, interval, found.rebase, provider, fetched_at) if found.rebase else Stored()
+        stored = replace(stored, changed=stored.changed + dropped + older.changed)
         self._drop_unconfirmed(tx, found)
         span = bars.span(tx, one.asset, interval)
         status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
-        wanted = self.request.wanted(today(self.provider))
+        wanted = one.wanted
         if status is SymbolStatus.UP_TO_DATE and not bars.holds_any(tx, one.asset, interval, wanted):
             status = SymbolStatus.EMPTY
         return self._outcome(one, status, stored=stored, found=found, span=span)
@@ -310,7 +359,12 @@ class Fetch:
     ) -> SymbolOutcome:
         stored = stored or Stored()
         first, last = span or (one.series.first, one.series.last)
-        notes = [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
+        notes = [one.note if error is None else ""]
+        notes += [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
+        if found and found.rebase is not None:
+            notes.append(
+                f"bars before {stamp_text(found.rebase.end, self.request.interval)} times {found.rebase.factor:g}"
+            )
         if found and stored.new and not found.restated:
             notes.append(self._filled(found))
         return SymbolOutcome(
@@ -322,19 +376,19 @@ class Fetch:
             rows_changed=stored.changed,
             rows_unchanged=stored.unchanged,
             rows_rejected=len(found.rejected) if found else 0,
-            first=None if first is None else day_of(first).isoformat(),
-            last=None if last is None else day_of(last).isoformat(),
+            first=None if first is None else stamp_text(first, self.request.interval),
+            last=None if last is None else stamp_text(last, self.request.interval),
             error=error,
             note="; ".join(note for note in notes if note) or None,
         )
 
     def _filled(self, found: Found) -> str:
         """Said when more was stored than was wanted: up to the stored bars, that the history has no hole."""
-        wanted = self.request.wanted(today(self.provider))
-        beyond = [bar.ts for bar in found.bars if bar.ts not in wanted]
+        beyond = [bar.ts for bar in found.bars if bar.ts not in found.plan.wanted]
         if len(beyond) <= 2 * OVERLAP_BARS:
             return ""
-        return f"filled {day_of(beyond[0])} to {day_of(beyond[-1])} too, so that the history has no hole"
+        first, last = (stamp_text(stamp, self.request.interval) for stamp in (beyond[0], beyond[-1]))
+        return f"filled {first} to {last} too, so that the history has no hole"
 
     def _settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
         self.outcomes += outcomes

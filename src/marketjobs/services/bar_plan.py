@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta, tzinfo
+from zoneinfo import ZoneInfo
 
 from marketjobs.domain.bars import OVERLAP_BARS
-from marketjobs.domain.intervals import DAY_SECONDS, day_of, next_period, stamp_of
-from marketjobs.domain.ranges import Range, merge, subtract
-from marketjobs.errors import MarketJobsError, ProviderMismatch
+from marketjobs.domain.intervals import DAY_SECONDS, bar_end, local_day, local_midnight, stamp_of
+from marketjobs.domain.ranges import Range, later_than, merge, subtract, whole_local_days
+from marketjobs.errors import MarketJobsError, ProviderMismatch, RangeUnavailable
 from marketjobs.providers.base import Provider, provider_class
 from marketjobs.services.bar_request import FetchRequest
-from marketjobs.storage import bars
+from marketjobs.storage import bars, extended
 from marketjobs.storage.bars import Series
 from marketjobs.storage.database import Transaction
 
 GAP_TRIES = 3
 """A stamp whose row was rejected so often is no longer asked for on purpose."""
+ZONES_AHEAD_SECONDS = 14 * 3600
+ZONES_BEHIND_SECONDS = 12 * 3600
+"""How far a day may begin before and after 00:00Z, somewhere on Earth."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What will be asked for one symbol: nothing, when the range is known and lies in the past."""
+    """What will be asked for one symbol: nothing, when the range is known and lies in the past.
+
+    ``wanted`` is the whole range, as far back as the vendor goes (``note`` says so where it was cut); ``zone`` is
+    the exchange's, ``None`` while no vendor has named it, and then the ranges are wide enough for any.
+    """
 
     symbol: str
     asset: int
@@ -30,46 +38,114 @@ class Plan:
     suppliers: tuple[str, ...]
     actions: dict[tuple[int, str], float]
     ranges: tuple[Range, ...]
+    wanted: Range
+    zone: tzinfo | None = UTC
+    prepost: bool = False
+    note: str = ""
+    refusal: RangeUnavailable | None = field(default=None, compare=False)
 
 
-def today(provider: Provider) -> date:
-    return provider.as_of or datetime.now(UTC).date()
+def today(provider: Provider, zone: tzinfo = UTC) -> date:
+    return provider.as_of or datetime.now(zone).date()
+
+
+def zone_of(name: str | None) -> tzinfo | None:
+    """The zone of an IANA name; ``None``: there is no name, or none that this machine knows."""
+    try:
+        return ZoneInfo(name) if name else None
+    except (ValueError, OSError):
+        return None
+
+
+def earliest(provider: Provider, request: FetchRequest, zone: tzinfo) -> int | None:
+    """The start of the first whole day of which the vendor gives bars; ``None``: it sets no limit."""
+    days = provider.capabilities.reach_days.get(request.interval)
+    if days is None:
+        return None
+    cut = local_day(datetime.now(UTC).timestamp() - days * DAY_SECONDS, zone)
+    return local_midnight(cut + timedelta(days=1), zone)
 
 
 def plan_symbol(tx: Transaction, request: FetchRequest, provider: Provider, symbol: str, asset: int | None) -> Plan:
-    wanted = request.wanted(today(provider))
-    if asset is None:
-        return Plan(symbol, 0, Series(None, None, (), ()), (), {}, (wanted,))
-    series = bars.series(tx, asset, request.interval, GAP_TRIES)
-    known = bars.actions(tx, asset)
-    suppliers = bars.suppliers(tx, asset)
-    if request.force or (series.first is None and not series.coverage):
-        return Plan(symbol, asset, series, suppliers, known, (wanted,))
-    return Plan(symbol, asset, series, suppliers, known, tuple(_missing(tx, request, provider, asset, series, wanted)))
+    """What to ask for; a plan with a ``refusal`` is for a range of which the vendor has nothing any more."""
+    zone: tzinfo | None = UTC
+    series = Series(None, None, (), ())
+    beyond: tuple[Range, ...] = ()
+    suppliers: tuple[str, ...] = ()
+    actions: dict[tuple[int, str], float] = {}
+    if asset is not None:
+        series = bars.series(tx, asset, request.interval, GAP_TRIES)
+        suppliers, actions = bars.suppliers(tx, asset), bars.actions(tx, asset)
+    is_empty = series.first is None and not series.coverage
+    if request.interval.is_intraday:
+        zone = zone_of(None if asset is None else bars.timezone(tx, asset)) or (None if is_empty else UTC)
+        beyond = () if asset is None else extended.coverage(tx, asset, request.interval)
+    wanted = request.wanted(today(provider, zone or UTC), zone or UTC)
+    coverage = () if request.force or is_empty else beyond if request.prepost else series.coverage
+    missing = subtract(wanted, coverage)
+    first = earliest(provider, request, zone or UTC)
+    given = missing if first is None else later_than(missing, first)
+    # A series that has extended hours keeps them: an answer without them would pass for their withdrawal.
+    prepost = request.prepost or bool(beyond)
+    one = Plan(symbol, asset or 0, series, suppliers, actions, (), wanted, zone, prepost)
+    if given != missing:
+        one = _cut(one, request, provider, first)
+        if not given and first is not None and wanted.end <= first:
+            return one
+    if zone is None:
+        parts = [Range(part.start - ZONES_AHEAD_SECONDS, part.end + ZONES_BEHIND_SECONDS) for part in given]
+    elif request.force or is_empty:
+        parts = given
+    else:
+        parts = _padded(tx, request, provider, one, given)
+        parts = parts if first is None else later_than(parts, first)
+    return replace(one, ranges=tuple(parts))
 
 
-def _missing(
-    tx: Transaction, request: FetchRequest, provider: Provider, asset: int, series: Series, wanted: Range
+def _cut(one: Plan, request: FetchRequest, provider: Provider, first: int | None) -> Plan:
+    """The plan with words about the part that the vendor no longer gives."""
+    assert first is not None
+    days = provider.capabilities.reach_days[request.interval]
+    limit = f"{provider.name} gives {request.interval} bars of the last {days} days"
+    day = local_day(first, one.zone or UTC)
+    if one.wanted.end > first:
+        return replace(one, note=f"{limit}: asked from {day} on")
+    return replace(
+        one,
+        refusal=RangeUnavailable(f"{limit}: nothing before {day}", provider=provider.name, symbol=one.symbol),
+    )
+
+
+def narrowed(one: Plan, request: FetchRequest, provider: Provider, zone: tzinfo) -> Plan:
+    """The plan of a series whose exchange's zone is known by now: its days are that zone's."""
+    wanted, first = request.wanted(today(provider, zone), zone), earliest(provider, request, zone)
+    given = [wanted] if first is None else later_than([wanted], first)
+    return replace(one, zone=zone, wanted=wanted, ranges=tuple(given))
+
+
+def _padded(
+    tx: Transaction, request: FetchRequest, provider: Provider, one: Plan, missing: Sequence[Range]
 ) -> list[Range]:
-    """What is not covered, what was rejected, and the tail; each overlapping what is stored beside it."""
-    interval = request.interval
-    missing = subtract(wanted, series.coverage)
-    reaches_now = wanted.end > stamp_of(today(provider))
+    """What is missing, what was rejected, and the tail; each overlapping what is stored beside it."""
+    interval, wanted, zone = request.interval, one.wanted, one.zone or UTC
+    missing = list(missing)
+    now = today(provider, zone)
+    reaches_now = wanted.end > (local_midnight(now, zone) if interval.is_intraday else stamp_of(now))
     if reaches_now and not (missing and missing[-1].end == wanted.end):
         missing.append(Range(wanted.end - DAY_SECONDS, wanted.end))
-    gaps = [stamp for stamp in series.gaps if stamp in wanted]
+    gaps = [stamp for stamp in one.series.gaps if stamp in wanted]
     if gaps:
-        missing.append(Range(gaps[0], stamp_of(next_period(day_of(gaps[-1]), interval))))
+        missing.append(Range(gaps[0], bar_end(gaps[-1], interval)))
     padded = []
     for part in missing:
-        before = bars.overlap_start(tx, asset, interval, part.start, OVERLAP_BARS)
-        after = bars.overlap_end(tx, asset, interval, part.end, OVERLAP_BARS)
-        padded.append(
-            Range(
-                part.start if before is None else before,
-                part.end if after is None else stamp_of(next_period(day_of(after), interval)),
-            )
+        before = bars.overlap_start(tx, one.asset, interval, part.start, OVERLAP_BARS)
+        after = bars.overlap_end(tx, one.asset, interval, part.end, OVERLAP_BARS)
+        wide = Range(
+            part.start if before is None else before,
+            part.end if after is None else bar_end(after, interval),
         )
+        # Whole days: no vendor then cuts the first bar of an answer where the request begins.
+        padded.append(whole_local_days(wide, zone) if interval.is_intraday else wide)
     return merge(padded)
 
 

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, tzinfo
 
 from marketjobs.domain.assets import normalise_symbols
 from marketjobs.domain.intervals import Interval, period_start
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.domain.ranges import DEFAULT_PERIOD, Range, check_period, days, parse_day, period_before
+from marketjobs.domain.ranges import Range, check_period, days, default_period, local_days, parse_day, period_before
 from marketjobs.errors import InvalidInput
 from marketjobs.services.runtime import DEFAULT_PROVIDER
 
-ARGUMENTS = ("symbols", "interval", "period", "start", "end", "provider", "force")
+ARGUMENTS = ("symbols", "interval", "period", "start", "end", "provider", "force", "prepost")
 
 
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
-    """Checked arguments of a fetch.  ``period`` or ``start`` is set; ``end`` is included, ``None``: today."""
+    """Checked arguments of a fetch.  ``period`` or ``start`` is set; ``end`` is included, ``None``: today.  Days
+    are dates of sessions; for minutes and hours, dates in the exchange's zone."""
 
     symbols: tuple[str, ...]
     interval: Interval
@@ -26,6 +27,7 @@ class FetchRequest:
     end: date | None
     provider: str
     force: bool
+    prepost: bool = False
 
     @classmethod
     def of(cls, arguments: JsonDict) -> FetchRequest:
@@ -52,14 +54,19 @@ class FetchRequest:
         provider = DEFAULT_PROVIDER if arguments.get("provider") is None else arguments["provider"]
         if not isinstance(provider, str):
             raise InvalidInput("provider is a name")
+        interval = Interval.of("1d" if arguments.get("interval") is None else arguments["interval"])
+        prepost = bool(arguments.get("prepost"))
+        if prepost and not interval.is_intraday:
+            raise InvalidInput(f"bars of {interval} have no pre- and post-market: minutes and hours do (5m, 1h)")
         return cls(
             symbols=normalise_symbols(arguments["symbols"] if arguments.get("symbols") is not None else ()),
-            interval=Interval.of("1d" if arguments.get("interval") is None else arguments["interval"]),
-            period=check_period(DEFAULT_PERIOD if period is None else period) if first is None else None,
+            interval=interval,
+            period=check_period(default_period(interval) if period is None else period) if first is None else None,
             start=first,
             end=last,
             provider=provider,
             force=bool(arguments.get("force")),
+            prepost=prepost,
         )
 
     def to_json(self) -> JsonDict:
@@ -71,9 +78,14 @@ class FetchRequest:
             "end": self.end and self.end.isoformat(),
             "provider": self.provider,
             "force": self.force,
+            "prepost": self.prepost,
         }
 
-    def wanted(self, today: date) -> Range:
-        """The stamps that are wanted, from the start of the first period to the last day, when that is ``today``."""
-        first = self.start or period_before(today, self.period or DEFAULT_PERIOD)
-        return days(period_start(first, self.interval), max(self.end or today, first))
+    def wanted(self, today: date, zone: tzinfo = UTC) -> Range:
+        """The stamps that are wanted, from the start of the first period to the last day, when that is ``today``
+        (in ``zone``, the exchange's, for minutes and hours)."""
+        first = self.start or period_before(today, self.period or default_period(self.interval))
+        last = max(self.end or today, first)
+        if self.interval.is_intraday:
+            return local_days(first, last, zone)
+        return days(period_start(first, self.interval), last)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from marketjobs.domain.intervals import day_of
+from marketjobs.domain.intervals import day_of, iso
 from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part
 from marketjobs.domain.jobs import split as split_runs
 from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, conclude, merge
@@ -34,11 +34,9 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
     """
     request = FetchRequest.of(arguments)
     provider = runtime.require_enabled(request.provider)
-    if request.interval not in provider.capabilities.bars:
-        can = provider.capabilities.bars_text()
-        raise Unsupported(
-            f"{request.provider} has no {request.interval} bars here; it has: {can}", provider=provider.name
-        )
+    why = provider.capabilities.refusal(request.interval, prepost=request.prepost)
+    if why is not None:
+        raise Unsupported(f"{request.provider} {why}", provider=provider.name)
     with runtime.database.read() as tx:
         others = [name for name in bars.providers(tx) if name != provider.name]
         if others and (provider.only_by_name or any(map(is_only_by_name, others))):
@@ -83,7 +81,8 @@ def fetch(ctx: JobContext, request: FetchRequest) -> FetchReport:
 
 
 def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[str, str]]]]:
-    """Per symbol the days (first, last, ISO) that a fetch would ask for; asks nobody and writes nothing."""
+    """Per symbol what a fetch would ask for: first and last day, or for minutes and hours the instants from and to
+    (ISO); asks nobody and writes nothing."""
     request = FetchRequest.of(prepare(runtime, arguments))
     provider = runtime.provider(request.provider)
     planned = []
@@ -93,5 +92,11 @@ def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[st
             if asset is None:
                 refuse_renamed(tx, symbol)
             one = plan_symbol(tx, request, provider, symbol, asset)
-            planned.append((symbol, [(day_of(r.start).isoformat(), day_of(r.end - 1).isoformat()) for r in one.ranges]))
+            shown = [
+                (iso(part.start), iso(part.end))
+                if request.interval.is_intraday
+                else (day_of(part.start).isoformat(), day_of(part.end - 1).isoformat())
+                for part in one.ranges
+            ]
+            planned.append((symbol, shown))
     return planned

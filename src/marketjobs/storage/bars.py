@@ -74,6 +74,12 @@ def asset_id(tx: Transaction, symbol: str) -> int | None:
     return None if row is None else int(row["id"])
 
 
+def timezone(tx: Transaction, asset: int) -> str | None:
+    """The IANA name of the zone of an asset's exchange, as far as a vendor said it."""
+    row = tx.first("SELECT timezone FROM asset WHERE id = :asset", {"asset": asset})
+    return None if row is None else row["timezone"]
+
+
 def span(tx: Transaction, asset: int, interval: Interval) -> tuple[int | None, int | None]:
     """First and last stamp of a series: two seeks, however long it is."""
     key = {"asset": asset, "interval": interval.code}
@@ -92,6 +98,16 @@ def count(tx: Transaction, asset: int, interval: Interval) -> int:
         {"asset": asset, "interval": interval.code},
     )
     return 0 if row is None else int(row["bars"])
+
+
+def fetched_span(tx: Transaction, asset: int, interval: Interval, end: int) -> tuple[int, int] | None:
+    """When the bars before a stamp were fetched, first and last (epoch seconds); ``None``: there are none."""
+    row = tx.first(
+        "SELECT min(fetched_at) AS first, max(fetched_at) AS last FROM price_bar"
+        " WHERE asset_id = :asset AND interval = :interval AND ts < :end",
+        {"asset": asset, "interval": interval.code, "end": end},
+    )
+    return None if row is None or row["first"] is None else (row["first"], row["last"])
 
 
 def suppliers(tx: Transaction, asset: int) -> tuple[str, ...]:

@@ -17,6 +17,7 @@ def fetch_market_data(
     end: str | None = None,
     provider: str | None = None,
     force: bool = False,
+    prepost: bool = False,
 ) -> JsonDict:
     """Fetch bars and store them.  Safe to run twice: rows are upserted by natural key."""
     with job_context() as ctx:
@@ -30,6 +31,7 @@ def fetch_market_data(
                 "end": end,
                 "provider": provider,
                 "force": force,
+                "prepost": prepost,
             },
         )
 
