@@ -78,7 +78,14 @@ def _broker_url(url: str) -> str:
         raise ValueError("a # in a password is written as %23")
     if scheme.startswith("redis") and not re.fullmatch(r"/?\d*/?", parts.path):
         raise ValueError("a Redis database is a number: redis://HOST:PORT/0")
+    wrong = [name for name in _query(parts.query) if not (scheme == "rediss" and name.startswith("ssl_"))]
+    if wrong:
+        raise ValueError(f"takes no option {wrong[0]!r:.40}" + ("" if scheme != "rediss" else ", only ssl_..."))
     return parts.geturl()
+
+
+def _query(text: str) -> list[str]:
+    return [part.partition("=")[0] for part in text.split("&") if part]
 
 
 def _http_url(url: str) -> str:

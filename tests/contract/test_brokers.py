@@ -78,6 +78,9 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "the first protocol, broken": {"body": '{"task": "tests.add", "id": 7, "args": 5}', "headers": {}},
     "a number beyond 64 bits": {"body": "[[1, 100000000000000000000000000000000], {}, {}]"},
     "half of a character": {"body": '[[1], {"b": "\\ud800"}, {}]'},
+    "a type that nobody knows": {"body": '[[{"__type__": "nonsense", "__value__": 1}, 2], {}, {}]'},
+    "a type with a wrong value": {"body": '[[{"__type__": "decimal", "__value__": "x"}, 2], {}, {}]'},
+    "nested too deeply": {"body": "[" * 100_000},
     "a fetch without symbols": {
         "body": '[[], {"symbols": []}, {}]',
         "headers": {"task": "marketjobs.fetch_market_data", "id": "no-symbols"},
@@ -290,6 +293,27 @@ class BrokerContract:
         assert said.startswith("InvalidInput: "), said
         assert "\n" not in said
         assert "children" in said
+        assert len(machine.jobs()) == before
+
+    @pytest.mark.parametrize(
+        ("options", "words"),
+        [
+            ('queue="typo"', "unknown queue 'typo': there are market_data news portfolio analytics default"),
+            ("time_limit=5", "time_limit of one call is not kept"),
+            ("soft_time_limit=5", "soft_time_limit of one call is not kept"),
+            ('headers={"a": 1}', "headers of one call is not kept"),
+            ('exchange="x"', "exchange of one call is not kept"),
+            ("priority=10", "priority 10 is no whole number from 0 (last) to 9 (first)"),
+            ('priority="high"', "priority 'high' is no whole number"),
+        ],
+    )
+    def test_an_option_that_is_not_kept_is_refused(
+        self, machine: Machine, worker: Running, options: str, words: str
+    ) -> None:
+        before = len(machine.jobs())
+        said = self.program(machine, f"answer = raised(lambda: str(add.apply_async((1, 2), {options})))")
+        assert said.startswith(f"InvalidInput: {words}"), said
+        assert "\n" not in said
         assert len(machine.jobs()) == before
 
     def test_wrong_arguments_are_refused_where_they_are_handed_in(self, machine: Machine, worker: Running) -> None:
@@ -585,17 +609,57 @@ class TestRedis(BrokerContract):
         )
         assert keys == []
 
-    def test_raw_text_in_the_queue_is_survived(self, machine: Machine, worker: Running) -> None:
-        """kombu's Redis reader stumbles over what is no message; the supervisor starts another worker."""
-        value = self.program(
+    @pytest.mark.parametrize(
+        "text",
+        [
+            *("{]", "", "5", "null", "[]", "{}", '{"body": 5}', "\udcff\udcfe", '{"__type__": "x", "__value__": 1}'),
+            '{"body": "W10=", "properties": {"delivery_tag": "1"}}',
+            '{"body": "W10=", "properties": {"delivery_tag": [1], "delivery_info": {}, "body_encoding": "none"}}',
+        ],
+    )
+    def test_raw_text_in_a_list_ends_nobody(self, machine: Machine, worker: Running, text: str) -> None:
+        """kombu's own reader stumbles over what is no message, and the worker with it."""
+        main_process = machine.children(worker)["main"]
+        program = """
+            import os, redis
+            redis.from_url(app.conf.broker_url).lpush("default", os.environb[b"TEXT"])
+            answer = add.delay(1, 1).get(timeout=30)
+        """
+        assert self.program(machine, program, TEXT=text) == 2
+        self.everything_was_taken(machine)
+        assert machine.children(worker)["main"] == main_process
+        assert "message.refused" in worker.err
+
+    def test_nonsense_on_the_control_channel_ends_nobody(self, machine: Machine, worker: Running) -> None:
+        main_process = machine.children(worker)["main"]
+        program = """
+            import redis
+            client = redis.from_url(app.conf.broker_url)
+            for text in ("5", "{]", "{}", '{"properties": 1}'):
+                assert client.publish("/0.celery.pidbox", text) >= 1
+            answer = add.delay(1, 1).get(timeout=30)
+        """
+        assert self.program(machine, program) == 2
+        assert machine.children(worker)["main"] == main_process
+
+    def test_a_higher_priority_is_served_first(self, machine: Machine, worker: Running) -> None:
+        """Redis itself serves 0 first; the ledger says 9 is first, and so it is."""
+        ids = self.program(
             machine,
             """
-            import redis
-            redis.from_url(app.conf.broker_url or app.connection().as_uri()).lpush("default", "{]")
-            answer = add.delay(1, 1).get(timeout=50)
+            busy = [nap.delay(1.5, f"busy {n}") for n in range(6)]
+            while sum(r.state == "STARTED" for r in busy) < 2:
+                time.sleep(0.02)
+            time.sleep(0.5)
+            low = [count.apply_async((n,), priority=0) for n in range(3)]
+            high = [count.apply_async((n,), priority=9) for n in range(3)]
+            for r in low + high:
+                r.get(timeout=60)
+            answer = [[r.id for r in low], [r.id for r in high]]
             """,
         )
-        assert value == 2
+        low, high = ([machine.job(one)["started_at"] for one in some] for some in ids)
+        assert max(high) <= min(low)
 
 
 @pytest.mark.rabbitmq

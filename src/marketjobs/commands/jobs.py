@@ -127,7 +127,12 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
     if broker == "embedded":
         render.line("broker  embedded queue (this host only, about 25 short jobs a second)")
     else:
-        render.line(f"broker  {broker}")
+        away = document["broker_answers"] is False
+        render.line(
+            f"broker  {document['broker_kind']}, {broker}"
+            + (": does not answer; jobs are kept, and sent when it is back" if away else ""),
+            style="yellow" if away else None,
+        )
     workers = [one for one in document["workers"] if one["kind"] == "worker"]
     if workers:
         names = ", ".join(f"{one['id']} ({one['health']})" for one in workers)

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import unquote, urlsplit
 
 from marketjobs.config import BROKER_SCHEMES, Settings
+from marketjobs.services.bounded import within
 
 EMBEDDED = "embedded"
 KINDS = {"redis": "Redis", "rediss": "Redis", "redis+socket": "Redis", "amqp": "RabbitMQ", "amqps": "RabbitMQ"}
+
+KNOCK_SECONDS = 0.4
+KNOCKS = {"Redis": b"PING\r\n", "RabbitMQ": b"AMQP\x00\x00\x09\x01"}
+"""What makes each of them say something, also to somebody whose password it does not know yet."""
 
 
 def broker_kind(settings: Settings) -> str:
@@ -36,3 +42,42 @@ def broker_label(settings: Settings) -> str:
 def virtual_host(settings: Settings) -> str:
     """RabbitMQ's vhost, ``/`` where none is named."""
     return unquote(urlsplit(settings.broker.url).path[1:]) or "/"
+
+
+def user_name(settings: Settings) -> str:
+    """Who asks RabbitMQ; its own default where none is named."""
+    return unquote(urlsplit(settings.broker.url).username or "guest")
+
+
+def answers(settings: Settings) -> bool | None:
+    """Does the configured broker say anything, within half a second?  ``None``: there is none.
+
+    For `status`, which must be quick and import no broker's client: nothing is said about passwords and queues.
+    """
+    if settings.is_embedded:
+        return None
+    try:
+        return within(KNOCK_SECONDS, lambda: _knock(settings), "knock")
+    except OSError:  # TimeoutError too
+        return False
+
+
+def _knock(settings: Settings) -> bool:
+    parts = urlsplit(settings.broker.url)
+    if parts.scheme == "redis+socket":
+        connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        connection.settimeout(KNOCK_SECONDS)
+        connection.connect(parts.path)
+    else:
+        address = (parts.hostname or "", parts.port or BROKER_SCHEMES[parts.scheme])
+        connection = socket.create_connection(address, timeout=KNOCK_SECONDS)
+    with connection:
+        if parts.scheme in ("rediss", "amqps"):
+            import ssl
+
+            context = ssl.create_default_context()
+            # Nothing is told to whoever answers; whether it may be trusted is found out where something is.
+            context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+            connection = context.wrap_socket(connection)
+        connection.sendall(KNOCKS[broker_kind(settings)])
+        return bool(connection.recv(1))

@@ -59,10 +59,7 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
         return [Finding("configuration", ERROR, exc.message, exc.hint or "mend the named key")]
     runtime = Runtime(settings, patience_seconds=PATIENCE_SECONDS)
     findings += _store(runtime)
-    try:
-        findings.append(Finding("broker", OK, check_broker(settings)))
-    except MarketJobsError as exc:
-        findings.append(Finding("broker", ERROR, exc.message, exc.hint))
+    findings += _broker(settings, check_broker)
     if any(one.name == "database" and one.verdict == ERROR for one in findings):
         return findings
     findings += _workers(runtime)
@@ -94,6 +91,21 @@ def _store(runtime: Runtime) -> Iterator[Finding]:
         yield Finding("clock", ERROR, "this machine's clock lies in the past", "set this machine's clock")
     else:
         yield Finding("clock", OK, "agrees with the database's")
+
+
+def _broker(settings: Settings, check: Callable[[Settings], str]) -> Iterator[Finding]:
+    try:
+        yield Finding("broker", OK, check(settings))
+    except MarketJobsError as exc:
+        yield Finding("broker", ERROR, exc.message, exc.hint)
+    kind = _file_system(settings.home) if settings.is_embedded else None
+    if kind in NETWORK_FILE_SYSTEMS:
+        yield Finding(
+            "broker place",
+            ERROR,
+            f"the embedded queue in {settings.home} lies on a network file system ({kind}); it serves one host only",
+            "set MARKETJOBS_HOME to a local folder, or [broker] url to Redis or RabbitMQ",
+        )
 
 
 def _file_system(path: Path) -> str | None:

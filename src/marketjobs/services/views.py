@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
+from marketjobs.config import QUEUES, Settings
 from marketjobs.domain.intervals import iso
 from marketjobs.domain.jobs import Job, JobState, JsonDict
+from marketjobs.errors import MarketJobsError
 from marketjobs.services import workers
-from marketjobs.services.brokers import broker_label
+from marketjobs.services.brokers import answers, broker_kind, broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars, jobs
 from marketjobs.storage.jobs import counts
@@ -58,7 +61,7 @@ def status_json(job: Job) -> JsonDict:
 
 
 def system_json(runtime: Runtime) -> JsonDict:
-    """The system at a glance; reads once and asks nobody but the store."""
+    """The system at a glance; reads once, and knocks at a configured broker."""
     with runtime.database.read() as tx:
         by_queue = counts(tx, DAY_SECONDS)
         last = jobs.listed(tx, top_level=True, limit=8)
@@ -75,10 +78,45 @@ def system_json(runtime: Runtime) -> JsonDict:
             "active": assets["active"],
         },
         "broker": broker_label(runtime.settings),
+        "broker_kind": broker_kind(runtime.settings),
+        "broker_answers": answers(runtime.settings),
         "workers": [workers.to_json(one) for one in workers.stats(runtime) if one.health not in ("stopped", "gone")],
         "queues": [{"queue": queue, **states} for queue, states in queues.items()],
         "jobs": [status_json(job) for job in last],
         "waiting": [status_json(job) for job in waiting],
+    }
+
+
+def queues_json(runtime: Runtime, broker: Callable[[Settings], dict[str, int]]) -> JsonDict:
+    """Each queue in the ledger and in the broker; a broker that does not answer is a note.
+
+    Args:
+        broker: how many messages lie in each queue; raises MarketJobsError.  Only ``tasks`` knows brokers.
+    """
+    with runtime.database.read() as tx:
+        by_queue = counts(tx, 0.0)
+        oldest = jobs.oldest_due(tx)
+        now = tx.now()
+    note, messages = None, {}
+    try:
+        messages = broker(runtime.settings)
+    except MarketJobsError as exc:
+        note = exc.message
+    names = [*QUEUES, *sorted({queue for queue, _ in by_queue} - set(QUEUES))]
+    return {
+        "at": iso(time.time()),
+        "broker": broker_label(runtime.settings),
+        "note": note,
+        "queues": [
+            {
+                "queue": name,
+                "messages": messages.get(name),
+                **{state: by_queue.get((name, state), 0) for state in ("queued", "waiting", "running")},
+                "oldest_due_seconds": round(now - oldest[name], 3) if name in oldest else None,
+                "workers": [worker.id for worker in workers.alive(runtime, name)],
+            }
+            for name in names
+        ],
     }
 
 

@@ -130,6 +130,12 @@ def counts(tx: Transaction, within_seconds: float) -> dict[tuple[str, str], int]
     return {(row["queue"], row["state"]): row["n"] for row in rows}
 
 
+def oldest_due(tx: Transaction) -> dict[str, float]:
+    """When the job that has been due for longest was, by queue; a queue without a due job is left out."""
+    rows = tx.all(f"SELECT queue, min(run_at) AS since FROM job WHERE {_DUE} GROUP BY queue")
+    return {row["queue"]: row["since"] for row in rows}
+
+
 def claim(tx: Transaction, job_id: str, owner: str, lease_seconds: float) -> Job | None:
     """Take a due job: the row as it is now, with the token that may write it; ``None``: it is not to be had."""
     row = tx.first(

@@ -16,6 +16,8 @@ from kombu import Exchange, Queue
 
 from marketjobs import config
 from marketjobs.config import QUEUES, Settings
+from marketjobs.tasks import amqp
+from marketjobs.tasks.direct import QUORUM, amqp_tls, redis_tls
 
 REDIS_OPTIONS = {
     # Measured against stalls and black holes: without timeouts a worker hangs for as long as the kernel likes.
@@ -35,6 +37,7 @@ AMQP_HEARTBEAT_SECONDS = 10
 class JobApp(Celery):
     """Celery whose results, control and tasks are the ledger's."""
 
+    amqp_cls = "marketjobs.tasks.amqp:JobAMQP"
     backend_cls = "marketjobs.tasks.backend:JobBackend"
     control_cls = "marketjobs.tasks.control:JobControl"
     task_cls = "marketjobs.tasks.job:JobTask"
@@ -100,8 +103,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
 
 
 def task_queues(settings: Settings) -> list[Queue]:
-    """On RabbitMQ quorum queues: they outlive the loss of a node, and their confirm means that a majority has it."""
-    arguments = {"x-queue-type": "quorum"} if settings.broker.url.startswith("amqp") else None
+    arguments = QUORUM if settings.broker.url.startswith("amqp") else None
     exchange = Exchange("marketjobs", type="direct")
     return [Queue(name, exchange, routing_key=name, queue_arguments=arguments) for name in QUEUES]
 
@@ -112,15 +114,25 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
     if url.startswith("amqp"):
         # Not confirmed: a worker's own messages (answers to inspect, events) may be lost, and waiting for a
         # confirm while an alarm holds publishers would stop the worker.  Wake-ups are confirmed: see `publish`.
-        return {"broker_url": url, "broker_heartbeat": AMQP_HEARTBEAT_SECONDS}
+        return {
+            "broker_url": url,
+            "broker_transport": "pyamqp",
+            "broker_heartbeat": AMQP_HEARTBEAT_SECONDS,
+            "broker_use_ssl": amqp_tls(settings) if url.startswith("amqps") else False,
+        }
     if url:
-        return {"broker_url": url, "broker_transport_options": dict(REDIS_OPTIONS)}
+        return {
+            "broker_url": url,
+            "broker_transport": amqp.REDIS,
+            "broker_transport_options": dict(REDIS_OPTIONS),
+            "broker_use_ssl": redis_tls(settings) if url.startswith("rediss") else False,
+        }
     folder = config.ensure_home(settings) / "queue"
     for name in ("messages", "control", "processed"):
         (folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
     return {
         "broker_url": "filesystem://embedded",
-        "broker_transport": "marketjobs.tasks.embedded:Transport",
+        "broker_transport": amqp.EMBEDDED,
         "broker_transport_options": {
             "data_folder_in": str(folder / "messages"),
             "data_folder_out": str(folder / "messages"),

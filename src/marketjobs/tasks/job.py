@@ -6,7 +6,7 @@ import inspect
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +16,7 @@ from billiard import current_process
 from celery import Task
 from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
+from marketjobs.config import QUEUES
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import ConfigError, InvalidInput, JobFailed, TimeLimit, Unsupported
 from marketjobs.services import attempts, jobs
@@ -26,6 +27,16 @@ from marketjobs.tasks.runtime import runtime
 HEADER = "marketjobs_row"
 """On every message of ours: its row was there when it was sent.  One whose row is gone does nothing."""
 REFUSED = ("link", "link_error", "chain", "chord", "expires", "shadow")
+NOT_PER_CALL = {
+    "time_limit": "set it on the task, or [worker] hard_time_limit",
+    "soft_time_limit": "set it on the task, or [worker] soft_time_limit",
+    "headers": "a wake-up that is sent again has lost them: use arguments",
+    "exchange": "name a queue",
+    "routing_key": "name a queue",
+}
+"""Options of a call that its row does not keep, and what to do instead."""
+BEATS_HEADERS = {"celery_beat_task", "periodic_task_name"}
+DEFAULT_PRIORITY, HIGHEST_PRIORITY = 5, 9
 
 
 class JobTask(Task):
@@ -48,6 +59,9 @@ class JobTask(Task):
                 raise InvalidInput(
                     f"{name} is not durable and therefore refused: use a job with children, or hand in the next job"
                 )
+        _refuse_what_is_not_kept(options)
+        queue = _known_queue(options.get("queue") or self.queue)
+        priority = _priority(options.get("priority"))
         arguments = self.bind_arguments(args, kwargs)
         if self.app.conf.task_always_eager:
             return self.apply(args, kwargs, task_id=task_id)
@@ -59,8 +73,8 @@ class JobTask(Task):
             arguments,
             publish=publisher(runtime().settings),
             job_id=task_id,
-            queue=_queue_name(options.get("queue") or self.queue),
-            priority=options["priority"] if options.get("priority") is not None else 5,
+            queue=queue,
+            priority=priority,
             delay_seconds=_delay(options.get("countdown"), options.get("eta")),
         )
         return self.AsyncResult(job.id)
@@ -186,6 +200,30 @@ def _is_json(value: Any) -> bool:
 
 def _queue_name(queue: Any) -> str:
     return str(getattr(queue, "name", queue) or "default")
+
+
+def _known_queue(queue: Any) -> str:
+    """Nobody serves another one."""
+    name = _queue_name(queue)
+    if name not in QUEUES:
+        raise InvalidInput(f"unknown queue {name!r:.40}: there are {' '.join(QUEUES)}")
+    return name
+
+
+def _priority(given: Any) -> int:
+    """The ledger's: 9 is served first, 5 where nothing is said, 0 last."""
+    if given is None:
+        return DEFAULT_PRIORITY
+    if type(given) is not int or not 0 <= given <= HIGHEST_PRIORITY:
+        raise InvalidInput(f"priority {given!r:.40} is no whole number from 0 (last) to {HIGHEST_PRIORITY} (first)")
+    return given
+
+
+def _refuse_what_is_not_kept(options: Mapping[str, Any]) -> None:
+    for name, instead in NOT_PER_CALL.items():
+        given = options.get(name)
+        if given and not (name == "headers" and set(given) <= BEATS_HEADERS):
+            raise InvalidInput(f"{name} of one call is not kept with its job and therefore refused: {instead}")
 
 
 def _delay(countdown: Any, eta: Any) -> float:

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 import ssl
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import TypeVar
 
 from amqp.exceptions import AccessRefused, NotAllowed, PreconditionFailed
 from redis.exceptions import AuthenticationError, RedisError, ResponseError
 
-from marketjobs.config import Settings
+from marketjobs.config import QUEUES, Settings
 from marketjobs.errors import BrokerUnavailable, BrokerUnusable
-from marketjobs.services.brokers import broker_label, virtual_host
+from marketjobs.services.bounded import within
+from marketjobs.services.brokers import broker_label, user_name, virtual_host
+from marketjobs.tasks.direct import Broker, opened
 
-PATIENCE_SECONDS = 2
+T = TypeVar("T")
+PATIENCE_SECONDS = 3.0
+GLANCE_SECONDS = 0.6
 
 
 def broker_check(settings: Settings) -> str:
@@ -22,46 +29,44 @@ def broker_check(settings: Settings) -> str:
         BrokerUnusable: it answers and refuses us, which a person must mend.
         BrokerUnavailable: it does not answer.
     """
-    from marketjobs.tasks.celery import app
-
-    label = broker_label(settings)
     if settings.is_embedded:
-        folder = app.conf.broker_transport_options["data_folder_out"]
-        return f"embedded queue in {folder}: this host only"
-    connection = app.connection_for_write()
-    options = dict(app.conf.broker_transport_options)
-    if connection.transport.driver_type == "amqp":
-        options |= {"read_timeout": PATIENCE_SECONDS, "write_timeout": PATIENCE_SECONDS}
-    else:
-        options |= {"socket_timeout": PATIENCE_SECONDS, "socket_connect_timeout": PATIENCE_SECONDS}
-    connection = connection.clone(transport_options=options, connect_timeout=PATIENCE_SECONDS)
+        return f"embedded queue in {settings.home / 'queue' / 'messages'}: this host only"
+
+    def look(broker: Broker) -> str:
+        broker.check_queues()
+        return f"{broker_label(settings)} answers ({broker.about()})"
+
+    return _asked(settings, look, PATIENCE_SECONDS)
+
+
+def messages(settings: Settings) -> dict[str, int]:
+    """How many wake-ups lie in each queue of the broker.
+
+    Raises:
+        BrokerUnusable, BrokerUnavailable: as above.
+    """
+    if settings.is_embedded:
+        folder = settings.home / "queue" / "messages"
+        found = Counter(path.name.partition(".")[2].removesuffix(".msg") for path in folder.glob("[0-9]*.msg"))
+        return {name: found[name] for name in QUEUES}
+    return _asked(settings, lambda broker: {name: broker.messages(name) for name in QUEUES}, GLANCE_SECONDS)
+
+
+def _asked(settings: Settings, ask: Callable[[Broker], T], seconds: float) -> T:
+    def speak() -> T:
+        with opened(settings, seconds) as broker:
+            return ask(broker)
+
     try:
-        version = _look(connection)
+        return within(seconds, speak, "probe")
     except Exception as exc:  # each client raises errors of its own: all of them are told in one line
         raise _explained(settings, exc) from exc
-    finally:
-        connection.collect(PATIENCE_SECONDS)
-    return f"{label} answers ({version})"
-
-
-def _look(connection: Any) -> str:
-    """What answers.  Raises whatever the clients raise."""
-    connection.connect()  # one try: `ensure_connection` would try a wrong password again and again
-    channel = connection.channel()
-    if connection.transport.driver_type != "amqp":
-        return f"Redis {channel.client.info('server')['redis_version']}"
-    from marketjobs.tasks.celery import app
-
-    for queue in app.amqp.queues.values():
-        queue(channel).declare()
-    about = connection.connection.server_properties
-    return f"{about.get('product', 'AMQP')} {about.get('version', '')}".strip()
 
 
 def _explained(settings: Settings, error: Exception) -> BrokerUnavailable:
     label = broker_label(settings)
     reason = _reason(error)
-    if isinstance(error, ssl.SSLError):
+    if isinstance(error, ssl.SSLError) or "SSL" in reason or "certificate" in reason:
         return BrokerUnusable(
             f"{label}: TLS failed: {reason}",
             hint="name the authority's file in [network] ca_bundle, or look at the port",
@@ -69,11 +74,17 @@ def _explained(settings: Settings, error: Exception) -> BrokerUnavailable:
     if isinstance(error, AccessRefused | AuthenticationError):
         if "no access to" in reason or "access to" in reason:
             return BrokerUnusable(f"{label}: {reason}", hint=_permissions(settings))
-        return BrokerUnusable(f"{label} refused user and password", hint="look at [broker] url: marketjobs config show")
+        guest = "; RabbitMQ lets guest in from its own host only" if user_name(settings) == "guest" else ""
+        return BrokerUnusable(
+            f"{label} refused user and password", hint=f"look at [broker] url: marketjobs config show{guest}"
+        )
     if isinstance(error, NotAllowed):
         vhost = virtual_host(settings)
         if "not found" in reason:
-            return BrokerUnusable(f"{label} has no vhost {vhost}", hint=f"rabbitmqctl add_vhost '{vhost}'")
+            return BrokerUnusable(
+                f"{label} has no vhost {vhost}",
+                hint=f"rabbitmqctl add_vhost {shlex.quote(vhost)} && {_permissions(settings)}",
+            )
         return BrokerUnusable(f"{label}: {reason}", hint=_permissions(settings))
     if isinstance(error, PreconditionFailed):
         return BrokerUnusable(
@@ -86,7 +97,8 @@ def _explained(settings: Settings, error: Exception) -> BrokerUnavailable:
 
 
 def _permissions(settings: Settings) -> str:
-    return f"rabbitmqctl set_permissions -p '{virtual_host(settings)}' USER '.*' '.*' '.*'"
+    vhost, user = shlex.quote(virtual_host(settings)), shlex.quote(user_name(settings))
+    return f"rabbitmqctl set_permissions -p {vhost} {user} '.*' '.*' '.*'"
 
 
 def _reason(error: Exception) -> str:

@@ -29,10 +29,13 @@ MOST_SECONDS = 0.7
 SOCKET_SECONDS = 0.3
 CONFIRM_SECONDS = 0.6
 STUCK_SECONDS = 10.0
+SAY_AGAIN_SECONDS = 30.0
 MOST_EMBEDDED_MESSAGES = 200
 _lock = threading.Lock()
 _producers: dict[int, Any] = {}
 """The producer of each process: a forked child makes its own."""
+_said: list[Any] = [None, 0.0]
+"""The last error that was logged, and when."""
 _stuck: list[tuple[threading.Thread, float]] = []
 """The thread that did not come back in time, and when it began: while it hangs, nobody else waits for the broker."""
 
@@ -72,10 +75,19 @@ def send(jobs: Sequence[Job]) -> list[str]:
             )
             sent.append(job.id)
 
-    error = _in_time(work, give_up_at) if jobs else None
-    if error:
-        log.warning("wakeup.failed jobs=%d error=%s", len(jobs) - len(sent), error)
+    if jobs:
+        _say(_in_time(work, give_up_at), len(jobs) - len(sent))
     return list(sent)
+
+
+def _say(error: str | None, jobs: int) -> None:
+    """Once, and again each half minute: a reaper tries twice a second."""
+    before, said_at = _said
+    again = error != before or time.monotonic() - said_at > SAY_AGAIN_SECONDS
+    if error and again:
+        log.warning("wakeup.failed jobs=%d error=%s", jobs, error)
+    if again:
+        _said[:] = error, time.monotonic()
 
 
 def queue_is_empty(queue: str) -> bool:

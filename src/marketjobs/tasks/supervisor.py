@@ -20,13 +20,14 @@ from types import FrameType
 from typing import TypedDict
 
 from marketjobs.config import QUEUES
-from marketjobs.errors import ConfigError, InvalidInput, MarketJobsError
+from marketjobs.errors import BrokerUnavailable, BrokerUnusable, ConfigError, InvalidInput, MarketJobsError
 from marketjobs.services import heart as hearts
 from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.workers import stats
 from marketjobs.storage import workers
 from marketjobs.tasks.embedded import sweep
+from marketjobs.tasks.probe import broker_check
 from marketjobs.tasks.worker import SUPERVISOR
 
 log = logging.getLogger(__name__)
@@ -265,13 +266,28 @@ class Supervisor:
 
 
 def run(runtime: Runtime, programs: Sequence[Program]) -> int:
-    """Keep programs running until a signal; the exit code."""
+    """Keep programs running until a signal; the exit code.
+
+    Raises:
+        BrokerUnusable: the broker refuses us, which waiting would not change.
+    """
+    _look_at_broker(runtime)
     names = ", ".join(program.name for program in programs if program.name != "reaper")
     works = any(program.name == "worker" for program in programs)
     if works and runtime.settings.is_embedded and not any(one.health == "alive" for one in stats(runtime)):
         sweep(runtime.settings.home / "queue")
     say(f"{names} starting on {broker_label(runtime.settings)}; Ctrl-C stops")
     return Supervisor(runtime, programs).run()
+
+
+def _look_at_broker(runtime: Runtime) -> None:
+    """One that is away is waited for, visibly; one that refuses us ends the command with the reason."""
+    try:
+        broker_check(runtime.settings)
+    except BrokerUnusable:
+        raise
+    except BrokerUnavailable as exc:
+        say(f"{exc.message}; waiting for it")
 
 
 def start_reaper(worker_id: str, parent: int) -> None:

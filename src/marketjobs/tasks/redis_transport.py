@@ -1,0 +1,42 @@
+"""kombu's Redis transport, but what is no message in a list ends no worker.
+
+A list of Redis takes any text from anybody.  kombu takes it out, fails to read it, and the worker that it ends has
+taken the other messages in its hands along.
+"""
+
+from __future__ import annotations
+
+import logging
+from queue import Empty
+from typing import Any
+
+from kombu.transport import redis
+from redis.exceptions import RedisError
+
+log = logging.getLogger(__name__)
+
+
+class Channel(redis.Channel):
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except (Empty, OSError, RedisError):
+            raise
+        except Exception as exc:  # a door: whatever is wrong with it, it has left the list and nobody can read it
+            _refused(exc)
+            return True
+
+
+class Transport(redis.Transport):
+    Channel = Channel
+
+    def _deliver(self, message: Any, queue: str) -> None:
+        """Also what was published to workers' control channels comes this way."""
+        try:
+            super()._deliver(message, queue)
+        except (LookupError, TypeError, ValueError, AttributeError) as exc:
+            _refused(exc)
+
+
+def _refused(error: Exception) -> None:
+    log.error("message.refused error=%s reason=no message", type(error).__name__)
