@@ -9,17 +9,22 @@ Fixtures for all floors:
 ``require``    ``require("redis")`` skips where the server is not there, and fails where it must be
 ``redis_url``  the address of a Redis that answers
 ``rabbit_server``  a RabbitMQ of our own (rabbit.py), one a session, started at its first use
+``postgres_url``  a PostgreSQL database of this test's own, empty, at the newest schema
+``bare_postgres_url``  the same without any table
 """
 
 from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from functools import cache
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit
@@ -50,6 +55,11 @@ SERVERS = {
     "postgresql": "postgresql://127.0.0.1:5432/postgres",
 }
 """Where each server is looked for, unless MARKETJOBS_TEST_<NAME>_URL says otherwise."""
+
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell that starts us in the background ignores Ctrl-C for us and all our children; our tests type it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 # -- isolation --------------------------------------------------------------------------------------------
@@ -108,10 +118,10 @@ def settings() -> Settings:
 def empty_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An empty store at the newest schema, migrated once; copy it, never open it."""
     from marketjobs.storage import schema
-    from marketjobs.storage.database import Database
+    from marketjobs.storage.sqlite import SqliteDatabase
 
     path = tmp_path_factory.mktemp("store") / "empty.db"
-    database = Database(path)
+    database = SqliteDatabase(path)
     schema.ensure(database)
     database.close()
     return path
@@ -189,6 +199,73 @@ def _missing(name: str, why: str) -> NoReturn:
 
 
 @pytest.fixture
+def free_port() -> int:
+    """A port of this host that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
 def redis_url(require: Callable[[str], str]) -> str:
     """The address of a Redis that answers."""
     return require("redis")
+
+
+@pytest.fixture(scope="session")
+def postgres_template() -> Iterator[tuple[str, str]]:
+    """A server and the name of a database at the newest schema, migrated once and copied by each test."""
+    server = _require("postgresql")
+    from marketjobs.storage import schema
+    from marketjobs.storage.database import open_database
+
+    name = f"marketjobs_test_{os.getpid()}"
+    _on_server(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)", f"CREATE DATABASE {name}")
+    database = open_database(_database(server, name))
+    schema.upgrade(database)
+    database.close()
+    yield server, name
+    _on_server(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def postgres_url(postgres_template: tuple[str, str]) -> Iterator[str]:
+    server, template = postgres_template
+    yield from _database_of_its_own(server, f"TEMPLATE {template} STRATEGY FILE_COPY")
+
+
+@pytest.fixture
+def bare_postgres_url(require: Callable[[str], str]) -> Iterator[str]:
+    yield from _database_of_its_own(require("postgresql"), "")
+
+
+_numbers = count(1)
+
+
+def _database_of_its_own(server: str, how: str) -> Iterator[str]:
+    name = f"marketjobs_test_{os.getpid()}_{next(_numbers)}"
+    if how and not _newer_than_14(server):
+        how = how.replace("STRATEGY FILE_COPY", "")
+    _on_server(server, f"CREATE DATABASE {name} {how}")
+    yield _database(server, name)
+    _on_server(server, f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+
+
+def _on_server(server: str, *statements: str) -> None:
+    import psycopg
+
+    with psycopg.connect(server, autocommit=True) as connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+@cache
+def _newer_than_14(server: str) -> bool:
+    import psycopg
+
+    with psycopg.connect(server) as connection:
+        return connection.info.server_version >= 150_000
+
+
+def _database(server: str, name: str) -> str:
+    return urlsplit(server)._replace(path=f"/{name}").geturl()

@@ -46,8 +46,19 @@ def _rates(texts: list[str]) -> list[str]:
 
 
 def _database_url(url: str) -> str:
-    if url and (not re.fullmatch(r"sqlite:///.*[^/]", url) or url.endswith(":memory:")):
-        raise ValueError("this version keeps its store in a SQLite file: leave it empty, or sqlite:///FILE")
+    """In the spelling that the store expects: ``sqlite:///FILE`` or ``postgresql://...``."""
+    if not url:
+        return url
+    server = re.sub(r"^(postgres|postgresql|postgresql\+psycopg)://", "postgresql://", url)
+    parts = _split(server)
+    if server.startswith("postgresql://"):
+        if parts is None or not parts.path.strip("/"):
+            raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        return server
+    if not re.fullmatch(r"sqlite:///.*[^/]", url) or url.endswith(":memory:"):
+        raise ValueError(
+            "leave it empty for SQLite in the data folder, or sqlite:///FILE, or postgresql://USER@HOST:PORT/DATABASE"
+        )
     return url
 
 
@@ -94,6 +105,10 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&#]+")
+"""PostgreSQL takes the password as an option too."""
+
+
 def _split(url: str) -> SplitResult | None:
     """The parts of an address; ``None`` for one that can't be taken apart."""
     try:
@@ -138,7 +153,9 @@ class BrokerSettings(Section):
 
 class DatabaseSettings(Section):
     url: Annotated[str, AfterValidator(_database_url)] = Field(
-        "", description="Empty: SQLite in the data folder. sqlite:///FILE for another place."
+        "",
+        description="Empty: SQLite in the data folder. sqlite:///FILE for another place."
+        " postgresql://USER:PASSWORD@HOST:PORT/DATABASE for many machines (extra: postgres).",
     )
 
 
@@ -260,12 +277,25 @@ class Settings(Section):
         return self._eager
 
     @property
-    def database_file(self) -> Path:
+    def database_url(self) -> str:
+        """Where the store is, with its password: ``sqlite:///FILE`` (as SQLAlchemy reads it) or ``postgresql://...``."""
+        return self.database.url if self.database_file is None else f"sqlite:///{self.database_file}"
+
+    @property
+    def database_file(self) -> Path | None:
+        """The SQLite file; ``None``: the store is a server's."""
         url = self.database.url
         if not url:
             return self.home / "marketjobs.db"
+        if not url.startswith("sqlite:"):
+            return None
         path = url.removeprefix("sqlite:").removeprefix("//")
         return Path(path.removeprefix("/") if path.startswith("/") and not path.startswith("//") else path[1:])
+
+    @property
+    def shown_database(self) -> str:
+        """Where the store is, for people."""
+        return str(self.database_file or masked("database.url", self.database.url))
 
     @property
     def is_embedded(self) -> bool:
@@ -288,6 +318,7 @@ class Settings(Section):
             parts = _split(address) if "@" in address else None
             if parts is not None and parts.password:
                 yield parts.password
+            yield from _PASSWORD_OPTION.findall(address)
 
 
 def settings_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -304,7 +335,10 @@ def masked(key: str, value: Any) -> Any:
     """A value as it may be shown: keys and the passwords of addresses are hidden."""
     if key.endswith("api_keys"):
         return [MASK for _ in value]
-    if not isinstance(value, str) or "@" not in value:
+    if not isinstance(value, str):
+        return value
+    value = _PASSWORD_OPTION.sub(MASK, value)
+    if "@" not in value:
         return value
     parts = _split(value)
     if parts is None or not parts.scheme or not parts.netloc or "@" in parts.path + parts.query + parts.fragment:

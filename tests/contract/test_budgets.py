@@ -20,21 +20,21 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.storage import budgets
 from marketjobs.storage.budgets import Later, Slot
-from marketjobs.storage.database import Database
+from marketjobs.storage.database import Database, open_database
+from marketjobs.storage.sqlite import SqliteDatabase
 
 Python = Callable[..., "subprocess.Popen[str]"]
 KEY = "vendor"
 
 CALLERS = """
 import json, sys, threading, time
-from pathlib import Path
 from marketjobs.domain.rates import parse_rates
 from marketjobs.errors import BudgetSpent
 from marketjobs.services.budgets import BudgetGate
-from marketjobs.storage.database import Database
+from marketjobs.storage.database import open_database
 
-path, rates, wanted, seconds, threads = sys.argv[1:]
-database = Database(Path(path), durable=False)
+url, rates, wanted, seconds, threads = sys.argv[1:]
+database = open_database(url, durable=False)
 gate = BudgetGate(database, "vendor", "vendor", parse_rates(json.loads(rates)), float(seconds))
 sent, lock = [], threading.Lock()
 
@@ -146,7 +146,7 @@ class BudgetContract:
         for _ in range(25):
             self.slot(database, "25/d")
         database.close()
-        again = Database(database.path)
+        again = open_database(database.url)
         with again.write() as tx:
             answer = budgets.reserve(tx, KEY, parse_rates(["25/d"]), horizon_seconds=60)
         again.close()
@@ -189,7 +189,7 @@ class BudgetContract:
     # -- holds --
 
     def test_a_hold_is_seen_by_all_and_ends(self, database: Database) -> None:
-        other = Database(database.path)
+        other = open_database(database.url)
         with database.write() as tx:
             assert budgets.hold(tx, KEY, "429", 40.0, first=30, most=1800) == 40.0
         with other.read() as tx:
@@ -274,7 +274,7 @@ class BudgetContract:
         self, python: Python, database: Database, rates: list[str], wanted: int, seconds: float
     ) -> list[list[float]]:
         """The send instants of four processes with two threads each."""
-        processes = [python(CALLERS, database.path, json.dumps(rates), wanted, seconds, 2) for _ in range(4)]
+        processes = [python(CALLERS, database.url, json.dumps(rates), wanted, seconds, 2) for _ in range(4)]
         for process in processes:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
         for process in processes:
@@ -310,11 +310,10 @@ class BudgetContract:
     def test_slots_given_back_under_contention_are_all_used(self, python: Python, database: Database) -> None:
         code = """
         import sys, random
-        from pathlib import Path
         from marketjobs.domain.rates import parse_rates
         from marketjobs.storage import budgets
-        from marketjobs.storage.database import Database
-        database, rates, kept = Database(Path(sys.argv[1]), durable=False), parse_rates(["25/d"]), 0
+        from marketjobs.storage.database import open_database
+        database, rates, kept = open_database(sys.argv[1], durable=False), parse_rates(["25/d"]), 0
         rng = random.Random(int(sys.argv[2]))
         print("ready", flush=True)
         sys.stdin.readline()
@@ -331,7 +330,7 @@ class BudgetContract:
                 kept += 1
         print(kept)
         """
-        processes = [python(code, database.path, number) for number in range(4)]
+        processes = [python(code, database.url, number) for number in range(4)]
         for process in processes:
             assert process.stdout is not None and process.stdout.readline() == "ready\n"
         for process in processes:
@@ -348,16 +347,15 @@ class BudgetContract:
     ) -> None:
         code = """
         import os, sys, time
-        from pathlib import Path
         from marketjobs.domain.rates import parse_rates
         from marketjobs.storage import budgets
-        from marketjobs.storage.database import Database
-        with Database(Path(sys.argv[1])).write() as tx:
+        from marketjobs.storage.database import open_database
+        with open_database(sys.argv[1]).write() as tx:
             budgets.reserve(tx, "vendor", parse_rates(["1/d"]), horizon_seconds=1)
             print("inside", flush=True)
             time.sleep(60)
         """
-        process = python(code, database.path)
+        process = python(code, database.url)
         assert process.stdout is not None and process.stdout.readline() == "inside\n"
         process.send_signal(signal.SIGKILL)
         began = time.monotonic()
@@ -367,26 +365,24 @@ class BudgetContract:
     def test_what_a_killed_process_was_granted_stays_used(self, python: Python, database: Database) -> None:
         code = """
         import os, signal, sys
-        from pathlib import Path
         from marketjobs.domain.rates import parse_rates
         from marketjobs.storage import budgets
-        from marketjobs.storage.database import Database
-        with Database(Path(sys.argv[1])).write() as tx:
+        from marketjobs.storage.database import open_database
+        with open_database(sys.argv[1]).write() as tx:
             budgets.reserve(tx, "vendor", parse_rates(["1/d"]), horizon_seconds=1)
         os.kill(os.getpid(), signal.SIGKILL)
         """
-        assert python(code, database.path).wait(30) == -signal.SIGKILL
+        assert python(code, database.url).wait(30) == -signal.SIGKILL
         assert isinstance(self.reserve(database, "1/d", 1), Later)
 
     def test_a_hold_of_another_process_is_seen(self, python: Python, database: Database) -> None:
         code = """
         import sys
-        from pathlib import Path
         from marketjobs.services.budgets import BudgetGate
-        from marketjobs.storage.database import Database
-        print(BudgetGate(Database(Path(sys.argv[1])), "vendor", "vendor", (), 1.0).hold("429: slow down", 90.0))
+        from marketjobs.storage.database import open_database
+        print(BudgetGate(open_database(sys.argv[1]), "vendor", "vendor", (), 1.0).hold("429: slow down", 90.0))
         """
-        out, err = python(code, database.path).communicate(timeout=30)
+        out, err = python(code, database.url).communicate(timeout=30)
         assert out == "90.0\n", err
         answer = self.reserve(database, "5/s", 5)
         assert isinstance(answer, Later) and answer.why == "429: slow down"
@@ -397,7 +393,15 @@ class TestSqliteBudgets(BudgetContract):
     def database(self, tmp_path: Path, empty_store: Path) -> Iterator[Database]:
         path = tmp_path / "store.db"
         shutil.copyfile(empty_store, path)
-        database = Database(path)
+        database = SqliteDatabase(path)
+        yield database
+        database.close()
+
+
+class TestPostgresBudgets(BudgetContract):
+    @pytest.fixture
+    def database(self, postgres_url: str) -> Iterator[Database]:
+        database = open_database(postgres_url)
         yield database
         database.close()
 
@@ -410,7 +414,7 @@ class Window(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(Path(self.folder.name) / "store.db", durable=False)
+        self.database = SqliteDatabase(Path(self.folder.name) / "store.db", durable=False)
         assert TEMPLATE is not None
         shutil.copyfile(TEMPLATE, self.database.path)
         self.slots: list[Slot] = []

@@ -15,9 +15,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from datetime import date, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -26,10 +27,12 @@ from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, Bar, Rejected
 from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.domain.ranges import Range
 from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
-from marketjobs.storage import assets, bars, schema
-from marketjobs.storage.bars import Series, Stored
-from marketjobs.storage.database import Database, Transaction
+from marketjobs.storage import assets, bars, schema, sqlite
+from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
+from marketjobs.storage.bars import Series
+from marketjobs.storage.database import Database, open_database
 from marketjobs.storage.engine import engine_for
+from marketjobs.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 Python = Callable[..., "subprocess.Popen[str]"]
 DAY = Interval.DAY_1
@@ -71,6 +74,18 @@ class StoreContract:
     @pytest.fixture
     def open_again(self) -> Callable[..., Database]:
         raise NotImplementedError
+
+    def instant(self, text: str) -> object:
+        """How the view gives an instant."""
+        return text
+
+    def session(self, text: str) -> object:
+        """How the view gives a session's date."""
+        return text
+
+    def kept(self, text: str) -> str:
+        """What the store keeps of a text."""
+        return text
 
     @pytest.fixture
     def asset(self, database: Database) -> int:
@@ -133,7 +148,7 @@ class StoreContract:
             mine = open_again()
             for _ in range(times):
                 with mine.write() as tx:
-                    row = tx.first("SELECT owner FROM lease WHERE name = 'count'")
+                    row = tx.first("SELECT owner FROM lease WHERE name = 'count' {for_update}")
                     assert row is not None
                     tx.run("UPDATE lease SET owner = :n WHERE name = 'count'", {"n": str(int(row["owner"]) + 1)})
 
@@ -258,8 +273,8 @@ class StoreContract:
         assert rows[1] == {
             "symbol": "AAPL",
             "interval": "1d",
-            "ts": "2026-03-03T00:00:00Z",
-            "session": "2026-03-03",
+            "ts": self.instant("2026-03-03T00:00:00Z"),
+            "session": self.session("2026-03-03"),
             "open": 9.5,
             "high": 11.0,
             "low": 8.5,
@@ -268,7 +283,7 @@ class StoreContract:
             "volume": 100.0,
             "provider": "yahoo",
             "provisional": 1,
-            "fetched_at": "2026-03-03T00:00:00Z",
+            "fetched_at": self.instant("2026-03-03T00:00:00Z"),
         }
         assert len(rows) == 2
 
@@ -426,7 +441,195 @@ class StoreContract:
         assets.ensure(database, ["AAPL"])
         assets.describe(database, {"AAPL": AssetFacts(name=name)}, "ya'hoo")
         record = assets.get(database, "AAPL")
-        assert record is not None and record.name == name
+        assert record is not None and record.name == self.kept(name)
+
+
+class TestPostgresStore(StoreContract):
+    """And what a server has of its own."""
+
+    @pytest.fixture
+    def opened(self) -> Iterator[list[Database]]:
+        opened: list[Database] = []
+        yield opened
+        for database in opened:
+            engine_for(database).dispose()
+            database.close()
+        engine_for.cache_clear()
+
+    @pytest.fixture
+    def open_again(self, postgres_url: str, opened: list[Database]) -> Callable[..., Database]:
+        def open_again(**options: Any) -> Database:
+            opened.append(open_database(postgres_url, **options))
+            return opened[-1]
+
+        return open_again
+
+    @pytest.fixture
+    def database(self, open_again: Callable[..., Database]) -> Database:
+        return open_again()
+
+    def instant(self, text: str) -> object:
+        return datetime.fromisoformat(text)
+
+    def session(self, text: str) -> object:
+        return date.fromisoformat(text)
+
+    def kept(self, text: str) -> str:
+        return text.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+    # -- schema --
+
+    def test_migrations_from_nothing_are_what_the_code_declares(self, database: Database) -> None:
+        from alembic.autogenerate import compare_metadata
+        from alembic.migration import MigrationContext
+        from sqlmodel import SQLModel
+
+        with engine_for(database).connect() as connection:
+            found = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
+        # What bulk writes do without: bars have no foreign keys here.
+        left = [one for one in found if not (one[0] == "add_fk" and one[1].table.name == "price_bar")]
+        assert left == []
+        assert len(found) == 2
+
+    def test_a_database_without_tables_is_left_alone_and_named(self, bare_postgres_url: str) -> None:
+        database = open_database(bare_postgres_url)
+        with pytest.raises(SchemaMismatch, match="has no tables yet") as caught:
+            schema.ensure(database)
+        assert caught.value.hint == "marketjobs db upgrade"
+        assert schema.version(database) is None
+        assert schema.upgrade(database) is True
+        assert schema.upgrade(database) is False
+        assert schema.ensure(database) is False
+        database.close()
+
+    def test_several_processes_upgrade_at_once(self, python: Python, bare_postgres_url: str) -> None:
+        code = """
+        import sys
+        from marketjobs.storage import schema
+        from marketjobs.storage.database import open_database
+        print(schema.upgrade(open_database(sys.argv[1])))
+        """
+        processes = [python(code, bare_postgres_url) for _ in range(4)]
+        said = [process.communicate(timeout=60) for process in processes]
+        assert sorted(out.strip() for out, _ in said) == ["False", "False", "False", "True"], said
+
+    @pytest.mark.parametrize("step", [schema.ensure, schema.upgrade])
+    def test_a_newer_schema_is_refused(self, database: Database, step: Callable[[Database], bool]) -> None:
+        with database.write() as tx:
+            tx.run("UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(SchemaMismatch, match="written by a newer marketjobs"):
+            step(database)
+
+    def test_a_failed_migration_leaves_nothing(
+        self, bare_postgres_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        next_version(tmp_path, monkeypatch, "op.execute('no such statement')")
+        database = open_database(bare_postgres_url)
+        with pytest.raises(StorageError, match="syntax error"):
+            schema.upgrade(database)
+        assert schema.version(database) is None
+        with database.read() as tx:
+            assert tx.first("SELECT count(*) AS n FROM pg_tables WHERE schemaname = 'public'") == {"n": 0}
+        database.close()
+
+    # -- bulk --
+
+    def test_unchanged_rows_cost_no_write(self, database: Database, asset: int) -> None:
+        rows = [bar(number) for number in range(500)]
+        put(database, asset, rows)
+        versions = "SELECT ts, xmin::text, ctid::text FROM price_bar ORDER BY ts"
+        with database.read() as tx:
+            before = tx.tuples(versions)
+        assert put(database, asset, rows) == Stored(unchanged=500)
+        with database.read() as tx:
+            assert tx.tuples(versions) == before
+
+    def test_a_batch_of_new_and_known_series_is_counted_one_by_one(self, database: Database) -> None:
+        ids = assets.ensure(database, ["A", "B", "C", "D"])
+        put(database, ids["B"], [bar(0), bar(1), bar(2, provisional=True)])
+        with database.write() as tx:
+            provider = bars.provider_id(tx, "yahoo")
+            found = upsert_many(
+                tx,
+                [
+                    Batch(ids["A"], DAY, [bar(0), bar(1)], provider, 5),
+                    Batch(ids["B"], DAY, [bar(0), bar(1, 20.0), bar(2, 30.0), bar(3)], provider, 5),
+                    Batch(ids["C"], DAY, [], provider, 5),
+                    Batch(ids["D"], Interval.WEEK_1, [bar(0, adj_close=None, volume=None)], provider, 5),
+                ],
+            )
+        assert found == [Stored(new=2), Stored(new=1, changed=1, unchanged=2), Stored(), Stored(new=1)]
+        assert [row.bar.close for row in stored(database, "B")] == [10.0, 20.0, 30.0, 10.0]
+        with database.read() as tx:
+            only = bars.read(tx, "D", Interval.WEEK_1)
+        assert only[0].bar == bar(0, adj_close=None, volume=None)
+
+    # -- addresses and refusals --
+
+    def test_nothing_listens(self, free_port: int) -> None:
+        database = open_database(f"postgresql://me:secret@127.0.0.1:{free_port}/data")
+        with pytest.raises(StorageUnavailable, match=r"does not answer: .*refused") as caught, database.read():
+            pass
+        assert "secret" not in str(caught.value) and f"me@127.0.0.1:{free_port}/data" in str(caught.value)
+
+    def test_no_such_database(self, require: Callable[[str], str]) -> None:
+        url = urlsplit(require("postgresql"))._replace(path="/marketjobs_no_such").geturl()
+        with pytest.raises(StorageUnavailable, match="does not exist") as caught, open_database(url).read():
+            pass
+        assert caught.value.hint == "createdb marketjobs_no_such; marketjobs db upgrade"
+
+    def test_a_connection_that_the_server_ended_is_replaced(self, database: Database) -> None:
+        with database.read() as tx:
+            mine = tx.first("SELECT pg_backend_pid() AS pid")
+        assert mine is not None
+        other = database.impatient(1.0)
+        with other.write() as tx:
+            tx.run("SELECT pg_terminate_backend(:pid)", mine)
+        other.close()
+        with database.write() as tx:
+            assert tx.first("SELECT 1 AS one") == {"one": 1}
+
+    def test_a_connection_that_ends_in_a_transaction_is_one_line_and_nothing_is_written(
+        self, database: Database
+    ) -> None:
+        other = database.impatient(1.0)
+        with pytest.raises(StorageUnavailable, match="does not answer"), database.write() as tx:
+            bars.provider_id(tx, "yahoo")
+            mine = tx.first("SELECT pg_backend_pid() AS pid")
+            assert mine is not None
+            with other.write() as others:
+                others.run("SELECT pg_terminate_backend(:pid)", mine)
+            time.sleep(0.1)
+            bars.provider_id(tx, "rss")
+        with other.read() as tx:
+            assert bars.providers(tx) == []
+        other.close()
+
+    def test_a_row_that_another_holds_is_waited_for_and_then_named(self, database: Database, asset: int) -> None:
+        other = database.impatient(0.3)
+        with database.write() as tx:
+            assets.lock(tx, [asset])
+            with pytest.raises(StorageUnavailable, match="held by another transaction"), other.write() as waiting:
+                assets.lock(waiting, [asset])
+        with other.write() as waiting:
+            assert assets.lock(waiting, [asset]) == {asset}
+        other.close()
+
+    def test_a_forked_child_does_not_end_its_parents_connection(self, database: Database) -> None:
+        with database.read() as tx:
+            mine = tx.first("SELECT pg_backend_pid() AS pid")
+        child = os.fork()
+        if child == 0:
+            try:
+                with database.read() as tx:
+                    theirs = tx.first("SELECT pg_backend_pid() AS pid")
+                database.close()
+                os._exit(0 if theirs != mine else 3)
+            except BaseException:
+                os._exit(4)
+        assert os.waitpid(child, 0)[1] == 0
+        with database.read() as tx:
+            assert tx.first("SELECT pg_backend_pid() AS pid") == mine
 
 
 class TestSqliteStore(StoreContract):
@@ -450,7 +653,7 @@ class TestSqliteStore(StoreContract):
     @pytest.fixture
     def open_again(self, path: Path, opened: list[Database]) -> Callable[..., Database]:
         def open_again(**options: Any) -> Database:
-            opened.append(Database(path, **options))
+            opened.append(SqliteDatabase(path, **options))
             return opened[-1]
 
         return open_again
@@ -492,7 +695,7 @@ class TestSqliteStore(StoreContract):
         assert tuple(sorted(one.revision for one in scripts.walk_revisions())) == tuple(sorted(schema.KNOWN))
 
     def test_a_new_file_is_made_once(self, tmp_path: Path) -> None:
-        database = Database(tmp_path / "new.db")
+        database = SqliteDatabase(tmp_path / "new.db")
         assert schema.version(database) is None
         assert schema.ensure(database) is True
         assert schema.version(database) == schema.HEAD
@@ -505,11 +708,11 @@ class TestSqliteStore(StoreContract):
         from pathlib import Path
         import alembic.command, sqlmodel
         from marketjobs.storage import schema
-        from marketjobs.storage.database import Database
+        from marketjobs.storage.sqlite import SqliteDatabase
         folder = Path(sys.argv[1])
         print("ready", flush=True)
         sys.stdin.readline()
-        print(schema.ensure(Database(folder / "new.db")))
+        print(schema.ensure(SqliteDatabase(folder / "new.db")))
         """
         processes = [python(code, tmp_path) for _ in range(4)]
         for process in processes:
@@ -542,7 +745,7 @@ class TestSqliteStore(StoreContract):
         assert schema.version(database) == "9000"
         copy = database.path.with_name(f"{database.path.name}.before-{schema.KNOWN[-2]}")
         assert copy.stat().st_mode & 0o777 == 0o600
-        before = Database(copy)
+        before = SqliteDatabase(copy)
         assert schema.version(before) == schema.KNOWN[-2]
         assert [one.bar for one in stored(before)] == [one.bar for one in stored(database)] == [bar(0)]
         before.close()
@@ -569,9 +772,9 @@ class TestSqliteStore(StoreContract):
         code = """
         import os, signal, sys
         from pathlib import Path
-        from marketjobs.storage import schema
-        from marketjobs.storage.database import Database
-        connect, seen = schema.connect, []
+        from marketjobs.storage import schema, sqlite
+        from marketjobs.storage.sqlite import SqliteDatabase
+        connect, seen = sqlite.connect, []
         def dying(*args, **options):
             def watch(statement):
                 seen.append(statement)
@@ -580,12 +783,12 @@ class TestSqliteStore(StoreContract):
             connection = connect(*args, **options)
             connection.set_trace_callback(watch)
             return connection
-        schema.connect = dying
-        schema.ensure(Database(Path(sys.argv[1])))
+        sqlite.connect = dying
+        schema.ensure(SqliteDatabase(Path(sys.argv[1])))
         """
         path = tmp_path / "new.db"
         assert python(code, path).wait(30) == -signal.SIGKILL
-        database = Database(path)
+        database = SqliteDatabase(path)
         assert schema.version(database) is None
         assert schema.ensure(database) is True
         database.close()
@@ -596,7 +799,7 @@ class TestSqliteStore(StoreContract):
             theirs.execute("CREATE TABLE job (x INTEGER)")
             theirs.execute("INSERT INTO job VALUES (5)")
         theirs.close()
-        database = Database(path)
+        database = SqliteDatabase(path)
         with pytest.raises(StorageError) as caught:
             schema.ensure(database)
         assert str(path) in caught.value.message
@@ -611,7 +814,7 @@ class TestSqliteStore(StoreContract):
         rows = [bar(number) for number in range(50)]
         put(database, asset, rows)
         connection = database.driver_connection()
-        tx = Transaction(connection)
+        tx = SqliteTransaction(connection)
         before = connection.total_changes
         assert bars.upsert(tx, asset, DAY, rows, 1, 9999) == Stored(unchanged=50)
         assert connection.total_changes == before
@@ -667,7 +870,7 @@ class TestSqliteStore(StoreContract):
     def test_a_file_that_is_no_database(self, tmp_path: Path, content: bytes) -> None:
         path = tmp_path / "store.db"
         path.write_bytes(content)
-        database = Database(path)
+        database = SqliteDatabase(path)
         for attempt in (lambda: schema.ensure(database), lambda: assets.listed(database)):
             with pytest.raises(StorageUnavailable, match="is no sound SQLite database") as caught:
                 attempt()
@@ -689,19 +892,19 @@ class TestSqliteStore(StoreContract):
             stored(database)
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path) -> None:
-        database = Database(tmp_path / "missing" / "store.db")
+        database = SqliteDatabase(tmp_path / "missing" / "store.db")
         with pytest.raises(StorageUnavailable, match="can't be opened"):
             schema.ensure(database)
 
     def test_a_folder_in_the_place_of_the_file(self, tmp_path: Path) -> None:
         with pytest.raises(StorageUnavailable, match="can't be opened"):
-            schema.ensure(Database(tmp_path))
+            schema.ensure(SqliteDatabase(tmp_path))
 
     def test_a_file_that_may_only_be_read(self, path: Path, opened: list[Database]) -> None:
-        class ReadOnly(Database):
+        class ReadOnly(SqliteDatabase):
             """As the driver finds a file on a read-only mount (file modes do not bind a superuser)."""
 
-            def _connect(self) -> sqlite3.Connection:
+            def _connect(self, busy_seconds: float | None = None) -> sqlite3.Connection:
                 connection = sqlite3.connect(f"file:{self.path}?mode=ro", uri=True, isolation_level=None)
                 connection.row_factory = sqlite3.Row
                 return connection
@@ -747,10 +950,10 @@ class TestSqliteStore(StoreContract):
             connection.execute("PRAGMA max_page_count = 5")
             return connection
 
-        connect = schema.connect
-        database = Database(tmp_path / "new.db")
+        connect = sqlite.connect
+        database = SqliteDatabase(tmp_path / "new.db")
         with monkeypatch.context() as patch:
-            patch.setattr(schema, "connect", small)
+            patch.setattr(sqlite, "connect", small)
             with pytest.raises(StorageFull, match="disk is full"):
                 schema.ensure(database)
         assert schema.ensure(database) is True
@@ -791,10 +994,10 @@ class TestSqliteStore(StoreContract):
         from pathlib import Path
         from marketjobs.errors import StorageUnavailable
         from marketjobs.storage import assets, bars
-        from marketjobs.storage.database import Database
+        from marketjobs.storage.sqlite import SqliteDatabase
         from marketjobs.storage.engine import engine_for
 
-        database = Database(Path(sys.argv[1]), busy_seconds=0.2)
+        database = SqliteDatabase(Path(sys.argv[1]), busy_seconds=0.2)
         assert assets.listed(database) == []
         with database.read() as tx:
             bars.providers(tx)
@@ -834,7 +1037,7 @@ class TestSqliteStore(StoreContract):
 
         def stranger():
             try:
-                with Database(database.path, busy_seconds=0.2).write():
+                with SqliteDatabase(database.path, busy_seconds=0.2).write():
                     raise AssertionError("the lock is gone")
             except StorageUnavailable:
                 pass
@@ -858,8 +1061,8 @@ class TestSqliteStore(StoreContract):
         import os, signal, sys
         from pathlib import Path
         from marketjobs.storage import bars
-        from marketjobs.storage.database import Database
-        with Database(Path(sys.argv[1])).write() as tx:
+        from marketjobs.storage.sqlite import SqliteDatabase
+        with SqliteDatabase(Path(sys.argv[1])).write() as tx:
             bars.provider_id(tx, "half")
             os.kill(os.getpid(), signal.SIGKILL)
         """
@@ -878,13 +1081,13 @@ class TestSqliteStore(StoreContract):
             assert tx.tuples("PRAGMA foreign_keys") == [(1,)]
 
 
-class Full(Database):
+class Full(SqliteDatabase):
     """A store on a disk with room for two pages more."""
 
     pages: int | None = 2
 
-    def _connect(self) -> sqlite3.Connection:
-        connection = super()._connect()
+    def _connect(self, busy_seconds: float | None = None) -> sqlite3.Connection:
+        connection = super()._connect(busy_seconds)
         if self.pages is not None:
             (now,) = connection.execute("PRAGMA page_count").fetchone()
             connection.execute(f"PRAGMA max_page_count = {now + self.pages}")

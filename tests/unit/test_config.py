@@ -235,8 +235,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Any:
         ),
         (
             "[database]\nurl = 'mysql://localhost/x'\n",
-            "config.toml: database.url = 'mysql://localhost/x': this version keeps its store in a SQLite file: leave it"
-            " empty, or sqlite:///FILE",
+            "config.toml: database.url = 'mysql://localhost/x': leave it empty for SQLite in the data"
+            " folder, or sqlite:///FILE, or postgresql://USER@HOST:PORT/DATABASE",
         ),
         (
             "[providers.nasdaq]\nenabled = true\n",
@@ -271,9 +271,8 @@ def test_a_wrong_file_is_named_with_key_and_expectation(text: str, message: str)
         ),
         (
             "DATABASE_URL",
-            "postgres://localhost/x",
-            "DATABASE_URL: database.url = 'postgres://localhost/x': this version keeps its store in a SQLite file:"
-            " leave it empty, or sqlite:///FILE",
+            "postgres://localhost",
+            "DATABASE_URL: database.url = 'postgres://localhost': postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
     ],
 )
@@ -369,7 +368,8 @@ def test_secrets_are_known_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> N
     ("name", "value"),
     [
         ("MARKETJOBS_BROKER__URL", f"kafka://me:{SECRET}@host/"),
-        ("DATABASE_URL", f"postgres://me:{SECRET}@host/db"),
+        ("DATABASE_URL", f"postgres://me:{SECRET}@host"),
+        ("DATABASE_URL", f"mysql://me:{SECRET}@host/db"),
         ("MARKETJOBS_PROVIDERS__YAHOO__BASE_URL", f"ftp://me:{SECRET}@host"),
         ("MARKETJOBS_PROVIDERS__YAHOO__API_KEYS", f'{{"key": "{SECRET}"}}'),
         ("MARKETJOBS_PROVIDERS__YAHOO__API_KEYS", f'[["{SECRET}"]]'),
@@ -452,3 +452,19 @@ def test_loading_leaves_the_environment_alone() -> None:
     before = dict(os.environ)
     config.load()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_a_server_is_named_in_any_usual_spelling(monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"{scheme}://me:{SECRET}@host/db?sslmode=require")
+    settings = config.load()
+    assert settings.database_url == f"postgresql://me:{SECRET}@host/db?sslmode=require"
+    assert settings.database_file is None
+    assert SECRET not in settings.shown_database
+
+
+def test_a_password_among_an_address_options_is_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://host/db?user=me&password={SECRET}&sslmode=require")
+    settings = config.load()
+    assert SECRET in set(settings.secrets())
+    assert settings.shown_database == "postgresql://host/db?user=me&password=********&sslmode=require"

@@ -15,7 +15,7 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invar
 
 from marketjobs.domain.jobs import OPEN_STATES, Job, JobRequest, JobState
 from marketjobs.storage import jobs
-from marketjobs.storage.database import Database
+from marketjobs.storage.sqlite import SqliteDatabase
 
 TEMPLATE: Path | None = None
 states = st.sampled_from([JobState.SUCCEEDED, JobState.PARTIAL, JobState.DEAD, JobState.CANCELLED])
@@ -42,7 +42,7 @@ class Ledger(RuleBasedStateMachine):
         super().__init__()
         assert TEMPLATE is not None
         self.folder = tempfile.TemporaryDirectory()
-        self.database = Database(Path(self.folder.name) / "store.db", durable=False)
+        self.database = SqliteDatabase(Path(self.folder.name) / "store.db", durable=False)
         shutil.copyfile(TEMPLATE, self.database.path)
         self.number = 0
         self.current: dict[str, int] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
@@ -75,6 +76,21 @@ def note(text: str, style: str | None = "dim", *, always: bool = False) -> None:
         err().print(text, style=style, markup=False)
     else:
         sys.stderr.write(text + "\n")
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[float], None]]:
+    """A bar on standard error while something long is done here, at a terminal and without --quiet; the function
+    that it yields is told the share that is done, 0 to 1."""
+    if OPTIONS.quiet or not sys.stderr.isatty():
+        yield lambda _share: None
+        return
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err(), transient=True) as bars:
+        bar = bars.add_task(what, total=1.0)
+        yield lambda share: bars.update(bar, completed=share)
 
 
 def table(

@@ -58,14 +58,15 @@ def init(
     except OSError as exc:
         raise ConfigError(f"{file} can't be written: {exc.strerror}") from exc
     runtime = session.runtime()
-    existed = runtime.settings.database_file.exists()
-    path = runtime.database.path
+    file_of_store = runtime.settings.database_file
+    existed = file_of_store is None or file_of_store.exists()
+    path = runtime.database.label
     if as_json:
         render.json(
             {
                 "config": str(file),
                 "config_written": written,
-                "database": str(path),
+                "database": path,
                 "database_created": not existed,
             }
         )
@@ -184,7 +185,7 @@ def config_show(
     paths = {
         "config file": str(settings.file) if settings.file else None,
         "data folder": str(settings.home),
-        "database": str(settings.database_file),
+        "database": settings.shown_database,
     }
     if as_json:
         render.json(
@@ -212,20 +213,36 @@ def _value(value: object) -> str:
 
 @db_app.command("upgrade")
 def db_upgrade(as_json: JSON = False) -> None:
-    """Bring the database to this version's schema (after a copy of the file)."""
-    from marketjobs import config
+    """Bring the database to this version's schema (a SQLite file is copied before)."""
     from marketjobs.commands import render
-    from marketjobs.storage import schema
-    from marketjobs.storage.database import Database
+    from marketjobs.services import upkeep
 
-    settings = config.current()
-    config.ensure_home(settings)
-    database = Database(settings.database_file)
-    changed = schema.ensure(database)
+    label, schema, changed = upkeep.upgrade(session.runtime())
     if as_json:
-        render.json({"database": str(database.path), "schema": schema.HEAD, "changed": changed})
+        render.json({"database": label, "schema": schema, "changed": changed})
         return
-    render.line(f"{database.path} {'is now' if changed else 'was already'} at schema {schema.HEAD}")
+    render.line(f"{label} {'is now' if changed else 'was already'} at schema {schema}")
+
+
+@db_app.command("backup")
+def db_backup(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The copy; a name that is not taken yet.")],
+    as_json: JSON = False,
+) -> None:
+    """Copy the SQLite store while it is in use.  PostgreSQL has pg_dump: the command is shown."""
+    from pathlib import Path
+
+    from marketjobs.commands import render
+    from marketjobs.services import upkeep
+
+    target = Path(file).expanduser()
+    with render.progress("copying") as tell:
+        size = upkeep.backup(session.runtime(), target, tell)
+    if as_json:
+        render.json({"file": str(target), "bytes": size})
+        return
+    render.line(f"{target}  {size:,} bytes")
+    render.note(f"  look into it: MARKETJOBS_DATABASE__URL=sqlite:///{target.absolute()} marketjobs status")
 
 
 def register(app: typer.Typer) -> None:

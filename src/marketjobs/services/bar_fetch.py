@@ -274,6 +274,7 @@ class Fetch:
         progress = (self.done + len(ready)) / self.total
         outcomes: list[JsonDict] = []
         with self.ctx.storing(outcomes, progress) as tx:
+            assets.lock(tx, (found.plan.asset for found in ready))
             provider = bars.provider_id(tx, self.provider.name)
             for found in ready:
                 try:

@@ -76,13 +76,14 @@ def _store(runtime: Runtime) -> Iterator[Finding]:
     except MarketJobsError as exc:
         yield Finding("database", ERROR, exc.message, exc.hint or "look at [database] url: marketjobs config show")
         return
-    yield Finding("database", OK, f"{database.path}, writable, schema current")
-    kind = _file_system(database.path)
+    yield Finding("database", OK, f"{database.label}, writable, schema current")
+    file = runtime.settings.database_file
+    kind = _file_system(file) if file is not None else None
     if kind in NETWORK_FILE_SYSTEMS:
         yield Finding(
             "database place",
             ERROR,
-            f"{database.path} lies on a network file system ({kind}); SQLite's locks are not safe there",
+            f"{file} lies on a network file system ({kind}); SQLite's locks are not safe there",
             "set MARKETJOBS_HOME to a local folder",
         )
     if abs(skew) > 5:

@@ -12,7 +12,6 @@ from marketjobs.services import kinds
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.wakeups import Publish, wake
 from marketjobs.storage import jobs
-from marketjobs.storage.database import Database
 
 log = logging.getLogger(__name__)
 WORKER_LOST = "worker_lost"
@@ -100,7 +99,7 @@ def release_lost(
     A store that does not answer within the patience is left alone: the reaper will see the process gone.
     """
     delay = runtime.retry.base_seconds if cause == "time_limit" else 0.0
-    database = Database(runtime.database.path, durable=False, busy_seconds=patience_seconds)
+    database = runtime.database.impatient(patience_seconds)
     try:
         with database.write() as tx:
             return jobs.release_owner(tx, job_id, f"{hearts.host()}/{pid}/", cause, message, delay)

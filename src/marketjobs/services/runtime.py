@@ -12,7 +12,7 @@ from marketjobs.errors import ConfigError
 from marketjobs.providers.base import Connection, Provider, provider_class
 from marketjobs.services.budgets import BudgetGate
 from marketjobs.storage import schema
-from marketjobs.storage.database import Database
+from marketjobs.storage.database import Database, open_database
 
 INLINE_PATIENCE_SECONDS = 60.0
 WORKER_PATIENCE_SECONDS = 5.0
@@ -37,18 +37,24 @@ class Runtime:
 
     @cached_property
     def database(self) -> Database:
-        """The store, at this version's schema: made or migrated where needed.
+        """The store, at this version's schema: a SQLite file is made or migrated where needed.
 
         Raises:
             ConfigError: the data folder can't be used.
-            SchemaMismatch: the database is of a newer version.
+            SchemaMismatch: the database is of a newer version, or a server's that must be migrated first.
+            StorageError: it does not answer.
         """
-        config.ensure_home(self.settings)
-        database = Database(self.settings.database_file, durable=self.durable)
-        if not self.settings.database_file.parent.is_dir():
-            raise ConfigError(f"database.url: the folder {self.settings.database_file.parent} does not exist")
+        database = self.unchecked_database()
         schema.ensure(database)
         return database
+
+    def unchecked_database(self) -> Database:
+        """The store, whatever its schema."""
+        config.ensure_home(self.settings)
+        file = self.settings.database_file
+        if file is not None and not file.parent.is_dir():
+            raise ConfigError(f"database.url: the folder {file.parent} does not exist")
+        return open_database(self.settings.database_url, durable=self.durable)
 
     @property
     def retry(self) -> RetryPolicy:

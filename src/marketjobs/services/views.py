@@ -73,7 +73,7 @@ def system_json(runtime: Runtime) -> JsonDict:
     return {
         "at": iso(time.time()),
         "store": {
-            "url": f"sqlite:///{runtime.database.path}",
+            "url": runtime.database.shown_url,
             "assets": assets["assets"],
             "active": assets["active"],
         },

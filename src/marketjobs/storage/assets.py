@@ -60,7 +60,7 @@ def ensure(database: Database, symbols: Iterable[str]) -> dict[str, int]:
         return ensure_in(tx, symbols)
 
 
-def ensure_in(tx: Transaction, symbols: Iterable[str]) -> dict[str, int]:
+def ensure_in(tx: Transaction, symbols: Iterable[str], status: str = ACTIVE) -> dict[str, int]:
     """:func:`ensure`, in a transaction that does more."""
     wanted = list(dict.fromkeys(symbols))
     found = ids(tx, wanted)
@@ -70,9 +70,22 @@ def ensure_in(tx: Transaction, symbols: Iterable[str]) -> dict[str, int]:
     tx.run_many(
         "INSERT INTO asset (symbol, asset_class, status, created_at) VALUES (?, ?, ?, {now})"
         " ON CONFLICT (symbol) DO NOTHING",
-        [(symbol, AssetClass.UNKNOWN.value, ACTIVE) for symbol in new],
+        # In one order for all: of processes that make the same, none waits for the other.
+        [(symbol, AssetClass.UNKNOWN.value, status) for symbol in sorted(new)],
     )
     return found | ids(tx, new)
+
+
+def lock(tx: Transaction, asset_ids: Iterable[int]) -> set[int]:
+    """Keep every other writer of these assets out until the commit; those that (still) exist.
+
+    What is read of a series and written back (its coverage, its bars) needs it, and it goes in one order for all.
+    """
+    ids = ", ".join(str(int(one)) for one in sorted(set(asset_ids)))
+    if not ids:
+        return set()
+    rows = tx.all(f"SELECT id FROM asset WHERE id IN ({ids}) ORDER BY id {{for_update}}")
+    return {row["id"] for row in rows}
 
 
 def ids(tx: Transaction, symbols: Sequence[str]) -> dict[str, int]:
@@ -88,8 +101,9 @@ def activate(database: Database, symbols: Sequence[str], *, asset_class: AssetCl
     """Keep these fresh from now on; returns the symbols that were not active before."""
     wanted = list(dict.fromkeys(symbols))
     with database.write() as tx:
+        known = ensure_in(tx, wanted, INACTIVE)
+        lock(tx, known.values())
         before = set(symbols_in(tx, active_only=True))
-        known = ensure_in(tx, wanted)
         tx.run_many("UPDATE asset SET status = 'active' WHERE id = ?", [(known[one],) for one in wanted])
         if asset_class is not None:
             rows = [(asset_class.value, known[one]) for one in wanted]
@@ -109,6 +123,7 @@ def purge(database: Database, symbols: Sequence[str]) -> list[str]:
     """Forget these with all that is stored of them.  Returns the symbols that existed."""
     with database.write() as tx:
         found = ids(tx, symbols)
+        lock(tx, found.values())
         keys = [(asset,) for asset in found.values()]
         for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "asset_alias", "asset_group_member"):
             tx.run_many(f"DELETE FROM {table} WHERE asset_id = ?", keys)
@@ -167,7 +182,9 @@ def describe(database: Database, facts: dict[str, AssetFacts], provider: str) ->
         found: dict[str, Asset] = {}
         known: set[tuple[int, str]] = set()
         for part in _chunks(list(facts)):
-            for asset in current.exec(select(Asset).where(col(Asset.symbol).in_(part))):
+            # By number and locked: of processes that write the same, one waits for the other.
+            chosen = select(Asset).where(col(Asset.symbol).in_(part)).order_by(col(Asset.id)).with_for_update()
+            for asset in current.exec(chosen):
                 found[asset.symbol] = asset
         for some in _chunks([asset.id for asset in found.values()]):
             now = select(AssetAlias).where(AssetAlias.provider == provider, col(AssetAlias.valid_to).is_(None))

@@ -8,31 +8,9 @@ from dataclasses import dataclass
 from marketjobs.domain.bars import Action, Bar, Rejected, StoredBar
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.ranges import Range, merge
+from marketjobs.storage.assets import lock
+from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Transaction
-
-_UPSERT = """
-INSERT INTO price_bar (asset_id, interval, ts, open, high, low, close, adj_close, volume, provisional,
-                       provider_id, fetched_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
-    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-    adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
-    provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
-WHERE price_bar.open <> excluded.open OR price_bar.high <> excluded.high OR price_bar.low <> excluded.low
-   OR price_bar.close <> excluded.close OR price_bar.adj_close IS DISTINCT FROM excluded.adj_close
-   OR price_bar.volume IS DISTINCT FROM excluded.volume OR price_bar.provisional <> excluded.provisional
-"""
-# SQLite before 3.39 has no IS DISTINCT FROM; its IS NOT means the same and PostgreSQL has only the former.
-_UPSERT_SQLITE = _UPSERT.replace("IS DISTINCT FROM", "IS NOT")
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """How an upsert went: rows that are new, that replaced a final bar, and the rest."""
-
-    new: int = 0
-    changed: int = 0
-    unchanged: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,23 +150,9 @@ def stored_bars(tx: Transaction, asset: int, interval: Interval, start: int, end
 def upsert(
     tx: Transaction, asset: int, interval: Interval, bars: Sequence[Bar], provider: int, fetched_at: int
 ) -> Stored:
-    """Write what is new or differs.  A provisional bar that becomes final counts as unchanged history."""
-    if not bars:
-        return Stored()
-    before = {bar.ts: bar for bar in stored_bars(tx, asset, interval, bars[0].ts, bars[-1].ts)}
-    code = interval.code
-    final_written = 0
-    known = [bar for bar in bars if bar.ts in before]
-    fresh = [bar for bar in bars if bar.ts not in before]
-    for group, counts in ((fresh, False), (known, True)):
-        # What was final stays final, whatever an answer without a session (or a clock set back) makes of it.
-        final = [bar._replace(provisional=False) for bar in group if counts and not before[bar.ts].provisional]
-        rest = [bar for bar in group if not counts or before[bar.ts].provisional]
-        for part in (final, rest):
-            if part:
-                written = tx.run_many(_UPSERT_SQLITE, ((asset, code, *bar, provider, fetched_at) for bar in part))
-                final_written += written if part is final else 0
-    return Stored(new=len(fresh), changed=final_written, unchanged=len(known) - final_written)
+    """Lock one series and write what is new or differs; see :func:`storage.bar_upsert.upsert_many`."""
+    lock(tx, [asset])
+    return upsert_many(tx, [Batch(asset, interval, bars, provider, fetched_at)])[0]
 
 
 def holds_any(tx: Transaction, asset: int, interval: Interval, wanted: Range) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marketjobs.domain.rates import Rate
-from marketjobs.storage.database import Transaction
+from marketjobs.storage.database import Row, Transaction
 
 KEEP_SHARE = 64
 """Old uses are trimmed once in so many grants, not at each."""
@@ -58,10 +58,7 @@ def reserve(
     tx: Transaction, key: str, rates: Sequence[Rate], *, horizon_seconds: float, lead_seconds: float = 0.0
 ) -> Slot | Later:
     """Grant the next call if its instant lies within the horizon, all rates and blocks considered at once."""
-    _ensure(tx, key)
-    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
-    assert row is not None
-    now: float = row["now"]
+    row, now = _locked(tx, key)
     number: int = row["granted"] + 1
     # A clock that was set back must not let calls leave before those that were granted already.
     earliest, why, held = max(now + lead_seconds, row["last_ts"]), "", False
@@ -99,6 +96,7 @@ def restamp(tx: Transaction, slot: Slot, ahead_seconds: float) -> float | None:
 
     Returns the delay until it, or ``None``: give it back and ask again.
     """
+    _locked(tx, slot.key)
     moved = tx.first(
         """
         UPDATE provider_budget_use SET ts = {now} + :ahead
@@ -119,6 +117,7 @@ def give_back(tx: Transaction, slot: Slot) -> None:
 
     They keep their instants, which stay far enough apart: each only gains on the call before it.
     """
+    _locked(tx, slot.key)
     row = tx.first(
         "SELECT number FROM provider_budget_use WHERE key = :key AND grant_id = :grant",
         {"key": slot.key, "grant": slot.grant_id},
@@ -143,10 +142,8 @@ def hold(tx: Transaction, key: str, why: str, seconds: float | None, *, first: f
 
     Several calls that were refused together count as one hold.  Returns the seconds.
     """
-    _ensure(tx, key)
-    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
-    assert row is not None
-    already = row["blocked_until"] - row["now"]
+    row, now = _locked(tx, key)
+    already = row["blocked_until"] - now
     holds = row["holds"] if already > 0 else row["holds"] + 1
     step = 2.0 ** min(holds - 1, 16)
     chosen = min(most, first * step) if seconds is None else max(seconds, min(most, step))
@@ -154,7 +151,7 @@ def hold(tx: Transaction, key: str, why: str, seconds: float | None, *, first: f
         return float(already)
     tx.run(
         "UPDATE provider_budget SET blocked_until = :until, blocked_why = :why, holds = :holds WHERE key = :key",
-        {"key": key, "until": row["now"] + chosen, "why": why, "holds": holds},
+        {"key": key, "until": now + chosen, "why": why, "holds": holds},
     )
     return chosen
 
@@ -195,9 +192,17 @@ def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
     return Usage(row["granted"], seconds, row["blocked_why"] if seconds else None, tuple(left))
 
 
-def _ensure(tx: Transaction, key: str) -> None:
-    tx.run(
-        "INSERT INTO provider_budget (key, granted, last_ts, blocked_until, holds) VALUES (:key, 0, 0, 0, 0)"
-        " ON CONFLICT (key) DO NOTHING",
-        {"key": key},
-    )
+def _locked(tx: Transaction, key: str) -> tuple[Row, float]:
+    """A key's row, which no other transaction changes before this one ends, and the store's clock after that."""
+    lock = "SELECT * FROM provider_budget WHERE key = :key {for_update}"
+    row = tx.first(lock, {"key": key})
+    if row is None:
+        tx.run(
+            "INSERT INTO provider_budget (key, granted, last_ts, blocked_until, holds) VALUES (:key, 0, 0, 0, 0)"
+            " ON CONFLICT (key) DO NOTHING",
+            {"key": key},
+        )
+        row = tx.first(lock, {"key": key})
+    assert row is not None
+    # Read once the lock is had: in the same statement it could be older than what another has just granted.
+    return row, tx.now()

@@ -1,7 +1,8 @@
-"""SQLModel sessions on the same SQLite file, for everything that is not bulk."""
+"""SQLModel sessions on the same store, for everything that is not bulk."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
@@ -12,7 +13,7 @@ from sqlalchemy.pool import QueuePool
 from sqlmodel import Session, create_engine
 
 from marketjobs.errors import StorageError
-from marketjobs.storage.database import POOL_SIZE, Database, translated
+from marketjobs.storage.database import POOL_SIZE, Database
 
 READ_ONLY = "marketjobs_read_only"
 
@@ -20,20 +21,21 @@ READ_ONLY = "marketjobs_read_only"
 @lru_cache(maxsize=8)
 def engine_for(database: Database) -> Engine:
     """The engine of a database; one a process, and its pool starts anew in a forked child."""
-    import os
-
     engine = create_engine(
-        "sqlite://",
+        database.sqlalchemy_url,
         creator=database.driver_connection,
         poolclass=QueuePool,
         pool_size=POOL_SIZE,
         max_overflow=0,
+        # A server may have been started anew since; a file is always there.
+        pool_pre_ping=database.dialect != "sqlite",
     )
+    if database.dialect == "sqlite":
 
-    @event.listens_for(engine, "begin")
-    def _begin(connection):
-        reads = connection.get_execution_options().get(READ_ONLY)
-        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
+        @event.listens_for(engine, "begin")
+        def _begin(connection):
+            reads = connection.get_execution_options().get(READ_ONLY)
+            connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     os.register_at_fork(after_in_child=lambda: engine.dispose(close=False))
     return engine
@@ -52,8 +54,4 @@ def session(database: Database, *, read_only: bool = False) -> Iterator[Session]
             yield current
             current.commit()
     except DBAPIError as exc:
-        import sqlite3
-
-        if isinstance(exc.orig, sqlite3.Error):
-            raise translated(exc.orig, database.path) from exc
-        raise StorageError(f"database: {exc.orig}") from exc
+        raise (database.translated(exc.orig) if exc.orig else StorageError(f"database: {exc}")) from exc

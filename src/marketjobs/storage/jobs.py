@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 
 from marketjobs.domain.jobs import FINAL_STATES, WAITS_FOR_CHILDREN, Job, JobRequest, JobState, JsonDict
+from marketjobs.errors import StorageUnavailable
 from marketjobs.storage.database import Row, Transaction
 
 _OPEN = "state IN ('queued', 'waiting', 'running')"
@@ -23,6 +24,7 @@ _LISTED = """id, task, queue, state, arguments, attempt, max_attempts, token, su
 finished_at, lease_until, owner, parent_id, priority, cancel_requested, progress, message, waits_for, published_at,
 error_cause, error_message, NULL AS outcomes, NULL AS result"""
 
+JOIN_TRIES = 5
 _INSERT = """
 INSERT INTO job (id, task, queue, state, arguments, join_key, parent_id, priority, attempt, max_attempts, token,
                  submitted_at, run_at, cancel_requested, progress, waits_for)
@@ -33,12 +35,17 @@ VALUES (:id, :task, :queue, :state, :arguments, :join_key, :parent_id, :priority
 
 def insert(tx: Transaction, request: JobRequest) -> str:
     """Add a row, or find the open job that an equal request made: the id of the job that now stands for it."""
-    added = tx.run(_INSERT + f" ON CONFLICT (join_key) WHERE {_OPEN} DO NOTHING", _values(request))
-    if added:
-        return request.id
-    row = tx.first(f"SELECT id FROM job WHERE join_key = :key AND {_OPEN}", {"key": request.join_key})
-    assert row is not None, "the conflict that kept a row out is visible inside the same transaction"
-    return str(row["id"])
+    for _ in range(JOIN_TRIES):
+        if tx.run(f"{_INSERT} ON CONFLICT DO NOTHING", _values(request)):
+            return request.id
+        row = tx.first(
+            f"SELECT id FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
+            {"id": request.id, "key": request.join_key},
+        )
+        if row is not None:
+            return str(row["id"])
+        # The job that kept ours out has just ended (its end may be seen where its row still blocked).
+    raise StorageUnavailable("equal jobs come and go too quickly to join one", hint="run it again")
 
 
 def insert_many(tx: Transaction, requests: Iterable[JobRequest]) -> None:
@@ -369,6 +376,8 @@ def expire(tx: Transaction, job: Job, cause: str, message: str) -> str | None:
 
 def cancel(tx: Transaction, job_id: str) -> str | None:
     """Ask for a job's end: its state afterwards (``running``: it will stop within seconds); ``None``: no such job."""
+    # Between the two statements below a job must not change its state.
+    tx.all("SELECT id FROM job WHERE id = :id OR parent_id = :id ORDER BY id {for_update}", {"id": job_id})
     tx.run(
         """
         UPDATE job SET state = 'cancelled', cancel_requested = 1, finished_at = {now}, waits_for = NULL,
@@ -390,7 +399,8 @@ def mark_published(tx: Transaction, job_ids: Sequence[str]) -> None:
     """Note that wake-ups were sent, of jobs that are still due: a worker may have been quicker than this note, and
     the job's next attempt needs a wake-up of its own."""
     tx.run_many(
-        f"UPDATE job SET published_at = {{now}} WHERE id = :id AND {_DUE}", [{"id": job_id} for job_id in job_ids]
+        f"UPDATE job SET published_at = {{now}} WHERE id = :id AND {_DUE}",
+        [{"id": job_id} for job_id in sorted(job_ids)],
     )
 
 

@@ -1,0 +1,252 @@
+"""The store on a PostgreSQL server (14 or newer), by psycopg 3."""
+
+from __future__ import annotations
+
+import os
+import re
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+
+import psycopg
+from psycopg.abc import Buffer
+from psycopg.rows import dict_row, tuple_row
+from psycopg.types.string import StrDumperUnknown
+
+from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
+from marketjobs.storage.database import BUSY_SECONDS, POOL_SIZE, Database, Params, Row, Transaction
+
+NOW = "extract(epoch from clock_timestamp())::float8"
+CONNECT_SECONDS = 5
+FORGOTTEN_TRANSACTION_SECONDS = 60
+"""A process that was stopped in the middle of a transaction must not hold its locks for ever."""
+OLDEST_SERVER = 140_000
+BEGIN_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+BEGIN_WRITE = "BEGIN"
+MIGRATION_LOCK = 7_304_912
+"""Any number that is ours in this database."""
+
+_CONNECTION_GONE = ("08", "57P")
+"""SQLSTATE of connections that ended: connection exceptions, and a server that shuts down."""
+
+
+class PostgresTransaction(Transaction):
+    dialect: ClassVar[str] = "postgresql"
+
+    def __init__(self, connection: psycopg.Connection[Any]) -> None:
+        self.connection = connection
+
+    def run(self, sql: str, params: Params = ()) -> int:
+        return self.connection.execute(_native(sql), params).rowcount
+
+    def run_many(self, sql: str, rows: Iterable[Params]) -> int:
+        with self.connection.cursor() as cursor:
+            cursor.executemany(_native(sql), rows)
+            return max(cursor.rowcount, 0)
+
+    def all(self, sql: str, params: Params = ()) -> list[Row]:
+        return self.connection.execute(_native(sql), params).fetchall()
+
+    def tuples(self, sql: str, params: Params = ()) -> list[tuple[Any, ...]]:
+        with self.connection.cursor(row_factory=tuple_row, binary=True) as cursor:
+            return cursor.execute(_native(sql), params).fetchall()
+
+    def first(self, sql: str, params: Params = ()) -> Row | None:
+        row: Row | None = self.connection.execute(_native(sql), params).fetchone()
+        return row
+
+    def copy(self, sql: str, chunks: Iterable[bytes]) -> None:
+        with self.connection.cursor() as cursor, cursor.copy(sql) as sink:
+            for chunk in chunks:
+                sink.write(chunk)
+
+    def has_table(self, name: str) -> bool:
+        row = self.first("SELECT to_regclass(:name) IS NOT NULL AS found", {"name": name})
+        return bool(row and row["found"])
+
+
+class PostgresDatabase(Database):
+    """A database of a server.  ``durable`` is ``synchronous_commit``; writers lock rows, not the store."""
+
+    dialect: ClassVar[str] = "postgresql"
+    sqlalchemy_url: ClassVar[str] = "postgresql+psycopg://"
+    migrates_itself: ClassVar[bool] = False
+    begin_migration: ClassVar[str] = f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
+    driver_errors = (psycopg.Error,)
+
+    def __init__(self, url: str, *, durable: bool = True, busy_seconds: float = BUSY_SECONDS) -> None:
+        self.url = url
+        self.label = self.shown_url = label_of(url)
+        self.durable = durable
+        self.busy_seconds = busy_seconds
+        self._reset()
+        # A forked child must not end what its parent shares with the server: the old pool is kept alive.
+        self._parents: list[Any] = []
+        os.register_at_fork(after_in_child=self._after_fork)
+
+    def _reset(self) -> None:
+        self._idle: list[psycopg.Connection[Any]] = []
+        self._slots = threading.BoundedSemaphore(POOL_SIZE)
+
+    def _after_fork(self) -> None:
+        self._parents.append(self._idle)
+        self._reset()
+
+    @contextmanager
+    def read(self) -> Iterator[PostgresTransaction]:
+        with self._transaction(BEGIN_READ) as connection:
+            yield PostgresTransaction(connection)
+
+    @contextmanager
+    def write(self) -> Iterator[PostgresTransaction]:
+        with self._transaction(BEGIN_WRITE) as connection:
+            yield PostgresTransaction(connection)
+            connection.execute("COMMIT")
+
+    @contextmanager
+    def _transaction(self, begin: str) -> Iterator[psycopg.Connection[Any]]:
+        with self._slots:
+            connection = None
+            try:
+                connection = self._begun(begin)
+                yield connection
+            except psycopg.Error as exc:
+                raise self.translated(exc) from exc
+            finally:
+                if connection is not None:
+                    self._put_back(connection)
+
+    def _begun(self, begin: str) -> psycopg.Connection[Any]:
+        """A connection inside a transaction.  One that lay idle may have ended with its server: then a new one."""
+        while self._idle:
+            try:
+                connection = self._idle.pop()
+            except IndexError:  # another thread was quicker
+                break
+            try:
+                connection.execute(begin)
+                return connection
+            except psycopg.OperationalError as exc:
+                connection.close()
+                if not _is_gone(exc):
+                    raise
+        connection = self.driver_connection()
+        connection.autocommit = True  # we say BEGIN ourselves
+        connection.row_factory = dict_row
+        connection.execute(begin)
+        return connection
+
+    def _put_back(self, connection: psycopg.Connection[Any]) -> None:
+        if connection.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                connection.execute("ROLLBACK")
+        if connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    def driver_connection(self, busy_seconds: float | None = None) -> psycopg.Connection[Any]:
+        busy = self.busy_seconds if busy_seconds is None else busy_seconds
+        options = {
+            "lock_timeout": f"{busy * 1000:.0f}",
+            "idle_in_transaction_session_timeout": f"{FORGOTTEN_TRANSACTION_SECONDS * 1000}",
+            "synchronous_commit": "on" if self.durable else "off",
+            # What is read as text must not depend on the role's settings.
+            "timezone": "UTC",
+            "client_min_messages": "warning",
+        }
+        connection = psycopg.connect(
+            self.url,
+            connect_timeout=CONNECT_SECONDS,
+            application_name="marketjobs",
+            options=" ".join(f"-c {name}={value}" for name, value in options.items()),
+            keepalives_idle=10,
+            keepalives_interval=5,
+            keepalives_count=3,
+            tcp_user_timeout=20_000,
+        )
+        connection.adapters.register_dumper(str, _Text)
+        if connection.info.server_version < OLDEST_SERVER:
+            version = connection.info.server_version // 10_000
+            connection.close()
+            raise StorageError(f"{self.label} is PostgreSQL {version}: 14 or newer is needed")
+        return connection
+
+    def translated(self, error: BaseException) -> StorageError:
+        return translated(error, self.label)
+
+    def exists(self) -> bool:
+        return True
+
+    def impatient(self, busy_seconds: float) -> PostgresDatabase:
+        return PostgresDatabase(self.url, durable=self.durable, busy_seconds=busy_seconds)
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
+
+
+class _Text(StrDumperUnknown):
+    """PostgreSQL keeps any text but U+0000, which a vendor's answer may hold."""
+
+    def dump(self, obj: str) -> Buffer | None:
+        return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in obj else obj)
+
+
+def label_of(url: str) -> str:
+    """An address as people may see it: no password, and no options that could hold one."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    user = parts.username
+    return f"postgresql://{user + '@' if user else ''}{host}{parts.path}"
+
+
+@lru_cache(maxsize=512)
+def _native(sql: str) -> str:
+    """Our statements in psycopg's spelling."""
+    text = sql.replace("{now}", NOW).replace("{for_update}", "FOR UPDATE").replace("%", "%%")
+    return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", text).replace("?", "%s")
+
+
+def _is_gone(error: psycopg.Error) -> bool:
+    return error.sqlstate is None or error.sqlstate.startswith(_CONNECTION_GONE)
+
+
+def translated(error: BaseException, label: str) -> StorageError:
+    """The error of our tree that says what a driver's error means."""
+    if not isinstance(error, psycopg.Error):
+        return StorageError(f"database {label}: {error}")
+    state = error.sqlstate or ""
+    primary = getattr(error.diag, "message_primary", None)
+    text = " ".join((primary or str(error)).split())[:300] or type(error).__name__
+    if state in ("3D000", "28P01", "28000") or (not state and "FATAL" in text):
+        return _refused(text.rpartition("FATAL:")[2].strip(), label)
+    if state == "42P01":
+        return SchemaMismatch(f"the database {label} lacks a table: {text}", hint="marketjobs db upgrade")
+    if state == "53100":
+        return StorageFull(f"the database {label} can't be written: {text}", hint="free some disk space on its server")
+    if state in ("55P03", "40P01", "40001"):
+        return StorageUnavailable(f"the database {label} is held by another transaction: {text}")
+    if state == "25006":
+        return StorageUnavailable(f"the database {label} is read-only (a standby?)", hint="marketjobs doctor")
+    if state == "42501":
+        return StorageUnavailable(f"the database {label} denies it: {text}", hint="grant its role the right")
+    if not state or state.startswith(("08", "57P", "53", "58", "25P03")):
+        return StorageUnavailable(f"the database {label} does not answer: {text}", hint="marketjobs doctor")
+    return StorageError(f"database {label}: {text}")
+
+
+def _refused(text: str, label: str) -> StorageUnavailable:
+    """What a server says to whoever may not connect."""
+    if "does not exist" in text and "database" in text:
+        name = urlsplit(label).path.strip("/")
+        return StorageUnavailable(f"{label}: {text}", hint=f"createdb {name}; marketjobs db upgrade")
+    if "connection slots" in text or "too many" in text:
+        hint = f"fewer workers, or a larger max_connections (a process keeps up to {2 * POOL_SIZE})"
+        return StorageUnavailable(f"the database {label} has no connection left: {text}", hint=hint)
+    if "starting up" in text or "shutting down" in text or "recovery" in text:
+        return StorageUnavailable(f"the database {label} does not answer yet: {text}", hint="marketjobs doctor")
+    return StorageUnavailable(f"the database {label} refuses: {text}", hint="look at [database] url: user and password")
