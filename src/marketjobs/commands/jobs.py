@@ -32,14 +32,15 @@ def status(
     if job is None:
         _system(watch=watch, utc=utc, as_json=as_json)
         return
-    from marketjobs.commands import flow, render
+    from marketjobs.commands import render
+    from marketjobs.commands.progress import following
     from marketjobs.services import jobs
     from marketjobs.services.views import status_json
 
     runtime = session.runtime()
     found = jobs.get(runtime, job)
     if watch and not found.state.is_final:
-        with flow.following(runtime, found.id):
+        with following(runtime, found.id):
             found = _until_final(runtime, found)
     if as_json:
         render.json(status_json(found))
@@ -193,17 +194,19 @@ def result(
         bool, typer.Option("--wait", help="Wait for its end (and run it here if nobody else will).")
     ] = False,
     timeout: TIMEOUT = None,
+    failed: Annotated[bool, typer.Option("--failed", help="Only the symbols that failed, all of them.")] = False,
     as_json: JSON = False,
 ) -> None:
     """What a job brought; exits like the command that handed it in when it waits, else 0."""
     from marketjobs.commands import flow
+    from marketjobs.commands.results import show_result
     from marketjobs.services import jobs
 
     runtime = session.runtime()
     found = jobs.get(runtime, job)
     if wait:
         found = flow.follow(runtime, found.id, timeout_seconds=timeout)
-    code = flow.show_result(found, as_json=as_json)
+    code = show_result(jobs.with_its_parts(runtime, found), as_json=as_json, only_failed=failed)
     raise typer.Exit(code if wait else 0)
 
 

@@ -102,6 +102,11 @@ def collect(outcomes: Sequence[JsonDict]) -> JsonDict:
     return {"symbols": list(outcomes)}
 
 
+def failures(result: JsonDict) -> int:
+    """How many symbols of a result failed."""
+    return sum(1 for one in result.get("symbols") or () if one["error"])
+
+
 def conclude(result: JsonDict) -> Conclusion:
     """What the outcomes in a result mean for their job: succeeded when none failed, dead when all did, partial
     between; those that failed and may do better are tried again."""

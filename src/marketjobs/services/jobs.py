@@ -162,6 +162,16 @@ def get(runtime: Runtime, text: str) -> Job:
     raise JobNotFound(f"there is no job {text!r:.60}", hint="marketjobs jobs")
 
 
+def with_its_parts(runtime: Runtime, job: Job) -> Job:
+    """A cancelled parent with what its parts had brought until then; any other job as it is."""
+    kind = kinds.kind_of(job.task)
+    if job.state is not JobState.CANCELLED or job.result is not None or kind is None:
+        return job
+    with runtime.database.read() as tx:
+        children = jobs.children(tx, job.id)
+    return replace(job, result=kind.merge(children)[1]) if children else job
+
+
 def cancel(runtime: Runtime, job_id: str) -> Job:
     """Ask for a job's end.  The row afterwards: cancelled, or still running (it stops within seconds), or
     final already."""

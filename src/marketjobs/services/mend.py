@@ -19,28 +19,21 @@ SILENT_SECONDS = 5.0
 
 
 def finish_parent(runtime: Runtime, parent_id: str) -> bool:
-    """Write a parent's outcome if none of its children is open; else carry their progress to it."""
-    with runtime.database.write() as tx:
+    """Write a parent's outcome if none of its children is open."""
+    with runtime.database.read() as tx:
+        if jobs.has_open_children(tx, parent_id):
+            return False
         parent = jobs.get(tx, parent_id)
-        if parent is None or parent.waits_for != WAITS_FOR_CHILDREN:
-            return False
-        if jobs.open_children(tx, parent_id):
-            jobs.refresh_parent(tx, parent_id)
-            return False
-        kind = kinds.kind_of(parent.task)
-        if kind is None:
-            return False  # a program that has its code will finish it
+        kind = kinds.kind_of(parent.task) if parent else None
+        if parent is None or parent.waits_for != WAITS_FOR_CHILDREN or kind is None:
+            return False  # of a kind that is not installed here: a program that has its code will finish it
         children = jobs.children(tx, parent_id)
-        state, result = kind.merge(children)
-        failed = next((child for child in children if child.error_cause), None)
-        done = jobs.finish_parent(
-            tx,
-            parent,
-            state,
-            result,
-            failed.error_cause if failed else None,
-            failed.error_message if failed else None,
-        )
+    # Ended children change no more: thousands of outcomes are put together without holding the store.
+    state, result = kind.merge(children)
+    failed = next((child for child in children if child.error_cause), None)
+    cause, message = (failed.error_cause, failed.error_message) if failed else (None, None)
+    with runtime.database.write() as tx:
+        done = jobs.finish_parent(tx, parent, state, result, cause, message)
     log.info("job.%s job=%s children=%d", state, parent_id, len(children))
     return done
 

@@ -9,7 +9,7 @@ from marketjobs.config import QUEUES, Settings
 from marketjobs.domain.intervals import iso
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import MarketJobsError
-from marketjobs.services import workers
+from marketjobs.services import kinds, workers
 from marketjobs.services.brokers import answers, broker_kind, broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars, jobs
@@ -22,7 +22,8 @@ def result_json(job: Job) -> JsonDict:
     """A job with its result, as ``fetch-market-data --json`` and ``result JOB --json`` print it."""
     result = job.result
     if result is None and job.state.is_final and job.outcomes:
-        result = {"symbols": list(job.outcomes)}
+        kind = kinds.kind_of(job.task)
+        result = kind.collect(job.outcomes) if kind else None
     return {
         "job_id": job.id,
         "task": job.task,

@@ -102,7 +102,7 @@ def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
 def _step_children(runtime: Runtime, parent: Job, give_up_at: float | None) -> float:
     with runtime.database.read() as tx:
         child_id = jobs.next_child(tx, parent.id)
-        unfinished = [] if child_id else [child for child in jobs.children(tx, parent.id) if not child.state.is_final]
+        unfinished = [] if child_id else jobs.open_children(tx, parent.id)
     if child_id is not None:
         attempts.execute(runtime, child_id, deadline=give_up_at)
         return 0.0

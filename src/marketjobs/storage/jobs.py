@@ -74,15 +74,21 @@ def get(tx: Transaction, job_id: str) -> Job | None:
     row = tx.first("SELECT * FROM job WHERE id = :id", {"id": job_id})
     if row is None:
         return None
-    job = _job(row)
+    return _with_its_parts(tx, _job(row))
+
+
+def _with_its_parts(tx: Transaction, job: Job) -> Job:
+    """How far a parent is, and when it began, is read off its children: that costs none of them a write."""
     if job.waits_for != WAITS_FOR_CHILDREN:
         return job
-    done = tx.first(
-        "SELECT avg(CASE WHEN finished_at IS NOT NULL THEN 1.0 ELSE progress END) AS done FROM job"
-        " WHERE parent_id = :id",
-        {"id": job_id},
+    row = tx.first(
+        f"""
+        SELECT avg(CASE WHEN state IN {_FINAL} THEN 1.0 ELSE progress END) AS done, min(started_at) AS began
+        FROM job WHERE parent_id = :id
+        """,
+        {"id": job.id},
     )
-    return replace(job, progress=done["done"] or 0.0) if done else job
+    return replace(job, progress=row["done"] or 0.0, started_at=row["began"]) if row else job
 
 
 def find(tx: Transaction, text: str) -> list[Job]:
@@ -121,7 +127,7 @@ def listed(
     if top_level:
         where.append("parent_id IS NULL")
     sql = f"SELECT {_LISTED} FROM job WHERE {' AND '.join(where)} ORDER BY submitted_at DESC, id DESC LIMIT :limit"
-    return [_job(row) for row in tx.all(sql, params)]
+    return [_with_its_parts(tx, _job(row)) for row in tx.all(sql, params)]
 
 
 def counts(tx: Transaction, within_seconds: float) -> dict[tuple[str, str], int]:
@@ -439,9 +445,20 @@ def parents_to_finish(tx: Transaction, limit: int = 50) -> list[Job]:
     return [_job(row) for row in rows]
 
 
-def open_children(tx: Transaction, parent_id: str) -> int:
-    row = tx.first(f"SELECT count(*) AS n FROM job WHERE parent_id = :id AND {_OPEN}", {"id": parent_id})
-    return 0 if row is None else int(row["n"])
+def has_open_children(tx: Transaction, parent_id: str) -> bool:
+    return tx.first(f"SELECT 1 FROM job WHERE parent_id = :id AND {_OPEN} LIMIT 1", {"id": parent_id}) is not None
+
+
+def open_children(tx: Transaction, parent_id: str) -> list[Job]:
+    """Those that are not at their end, without what they settled."""
+    rows = tx.all(f"SELECT {_LISTED} FROM job WHERE parent_id = :id AND {_OPEN} ORDER BY id", {"id": parent_id})
+    return [_job(row) for row in rows]
+
+
+def open_parts(tx: Transaction, parent_id: str) -> dict[str, tuple[JobState, float]]:
+    """State and progress of the children that are not at their end, by id."""
+    rows = tx.all(f"SELECT id, state, progress FROM job WHERE parent_id = :id AND {_OPEN}", {"id": parent_id})
+    return {row["id"]: (JobState(row["state"]), row["progress"]) for row in rows}
 
 
 def children(tx: Transaction, parent_id: str) -> list[Job]:
@@ -456,7 +473,8 @@ def finish_parent(
         tx.run(
             """
             UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
-                   waits_for = NULL, finished_at = {now}, progress = 1
+                   waits_for = NULL, finished_at = {now}, progress = 1,
+                   started_at = (SELECT min(child.started_at) FROM job AS child WHERE child.parent_id = job.id)
             WHERE id = :id AND state = 'waiting' AND waits_for = 'children'
             """,
             {
@@ -467,21 +485,6 @@ def finish_parent(
                 "message": message,
             },
         )
-    )
-
-
-def refresh_parent(tx: Transaction, parent_id: str) -> None:
-    """Carry the children's progress, and when the first began, to their parent."""
-    tx.run(
-        """
-        UPDATE job SET
-          progress = (SELECT avg(CASE WHEN child.finished_at IS NOT NULL THEN 1 ELSE child.progress END)
-                      FROM job AS child WHERE child.parent_id = job.id),
-          started_at = coalesce(started_at, (SELECT min(child.started_at)
-                                             FROM job AS child WHERE child.parent_id = job.id))
-        WHERE id = :id AND state = 'waiting'
-        """,
-        {"id": parent_id},
     )
 
 
