@@ -211,3 +211,15 @@ def test_a_list_that_cannot_be_right_is_named(tmp_path, content: bytes | None, s
         path.write_bytes(content)
     with pytest.raises(InvalidInput, match=f"list.txt.*{said}"):
         typed([f"@{path}"])
+
+
+@pytest.mark.filterwarnings(r"ignore:\s+The 'queue' task attribute:DeprecationWarning")  # Celery 5.7 wants routes
+@pytest.mark.parametrize("kind", [HISTORY, INTRADAY])
+def test_what_a_row_keeps_is_what_its_task_takes(four: Runtime, kind: sync.Sync) -> None:
+    from marketjobs.tasks import bars as tasks
+
+    task = getattr(tasks, kind.name)
+    row = kind.prepare(four, {})
+    assert task.bind_arguments((), row) == row
+    [part, *_] = kind.split(row | {"batch_size": 1})
+    assert tasks.fetch_market_data.bind_arguments((), part.arguments) == part.arguments

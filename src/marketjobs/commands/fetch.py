@@ -19,6 +19,9 @@ INLINE = Annotated[bool, typer.Option("--inline", help="Run it in this process: 
 GROUP = Annotated[
     str | None, typer.Option("--group", "-g", metavar="G", help="The active assets of a group, beside those named.")
 ]
+PREPOST = Annotated[
+    bool, typer.Option("--prepost", help="Pre- and post-market too (minutes and hours); kept from then on.")
+]
 
 
 def fetch_market_data(
@@ -41,9 +44,7 @@ def fetch_market_data(
         typer.Option(metavar="DAY", help="First day, such as 2026-01-31, as the exchange's calendar has it."),
     ] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included; default today.")] = None,
-    prepost: Annotated[
-        bool, typer.Option("--prepost", help="Pre- and post-market too (minutes and hours); kept from then on.")
-    ] = False,
+    prepost: PREPOST = False,
     provider: Annotated[str | None, typer.Option(metavar="NAME", help="Who is asked; default yahoo.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")] = False,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import INLINE, JSON, TIMEOUT, WAIT
+from marketjobs.commands.fetch import INLINE, JSON, PREPOST, TIMEOUT, WAIT
 
 if TYPE_CHECKING:
     from marketjobs.domain.jobs import JsonDict
@@ -69,6 +69,7 @@ def sync_intraday(
     provider: PROVIDER = None,
     batch_size: BATCH = None,
     delay: DELAY = None,
+    prepost: PREPOST = False,
     force: FORCE = False,
     dry_run: DRY_RUN = False,
     wait: WAIT = True,
@@ -80,6 +81,7 @@ def sync_intraday(
     from marketjobs.services.sync import INTRADAY
 
     arguments = _arguments(symbols, group, interval, period, start, end, provider, batch_size, delay, force)
+    arguments["prepost"] = prepost
     _sync(INTRADAY, arguments, dry_run=dry_run, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
 
 

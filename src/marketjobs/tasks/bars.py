@@ -48,6 +48,7 @@ def sync_history(
     force: bool = False,
     batch_size: int | None = None,
     delay_seconds: float | None = None,
+    prepost: bool = False,
 ) -> JsonDict:
     """Fetch bars of a day or more of all active assets (or those named), in child jobs.  Safe to run twice."""
     arguments = {
@@ -61,6 +62,7 @@ def sync_history(
         "force": force,
         "batch_size": batch_size,
         "delay_seconds": delay_seconds,
+        "prepost": prepost,
     }
     with job_context() as ctx:
         return sync.HISTORY.run(ctx, arguments)
@@ -78,6 +80,7 @@ def sync_intraday(
     force: bool = False,
     batch_size: int | None = None,
     delay_seconds: float | None = None,
+    prepost: bool = False,
 ) -> JsonDict:
     """The same for minutes and hours."""
     arguments = {
@@ -91,6 +94,7 @@ def sync_intraday(
         "force": force,
         "batch_size": batch_size,
         "delay_seconds": delay_seconds,
+        "prepost": prepost,
     }
     with job_context() as ctx:
         return sync.INTRADAY.run(ctx, arguments)
