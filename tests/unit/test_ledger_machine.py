@@ -13,8 +13,9 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
 
-from marketjobs.domain.jobs import OPEN_STATES, Job, JobRequest, JobState
+from marketjobs.domain.jobs import OPEN_STATES, WAITS_FOR_CHILDREN, Job, JobRequest, JobState
 from marketjobs.storage import jobs
+from marketjobs.storage.database import Database
 from marketjobs.storage.sqlite import SqliteDatabase
 
 TEMPLATE: Path | None = None
@@ -33,25 +34,67 @@ def template(empty_store: Path) -> Iterator[None]:
 
 
 class Ledger(RuleBasedStateMachine):
-    """Claims are kept after they went stale, and used again: an old attempt may do anything at any time."""
+    """Claims are kept after they went stale, and used again: an old attempt may do anything at any time.
+
+    Two processes take turns on the store, each with connections of its own; jobs have children; the clock jumps.
+    At the end whatever is left is worked off, and every job that was handed in must have come to an end.
+    """
 
     ids = Bundle("ids")
     claims = Bundle("claims")
+    parents = Bundle("parents")
 
     def __init__(self) -> None:
         super().__init__()
         assert TEMPLATE is not None
         self.folder = tempfile.TemporaryDirectory()
-        self.database = SqliteDatabase(Path(self.folder.name) / "store.db", durable=False)
-        shutil.copyfile(TEMPLATE, self.database.path)
+        path = Path(self.folder.name) / "store.db"
+        shutil.copyfile(TEMPLATE, path)
+        self.databases = [SqliteDatabase(path, durable=False), SqliteDatabase(path, durable=False)]
+        self.steps = 0
         self.number = 0
+        self.submitted: set[str] = set()
+        self.families: dict[str, list[str]] = {}
         self.current: dict[str, int] = {}
         """The token that may write, by job: handed out and not taken back."""
         self.finished: dict[str, Job] = {}
 
+    @property
+    def database(self) -> Database:
+        """The one of the process whose turn it is."""
+        self.steps += 1
+        return self.databases[self.steps % 2]
+
     def teardown(self) -> None:
-        self.database.close()
+        if self.submitted:
+            self.work_off()
+        for database in self.databases:
+            database.close()
         self.folder.cleanup()
+
+    def work_off(self) -> None:
+        """What a worker and a reaper do with it, until nothing is open."""
+        for _ in range(60):
+            with self.database.read() as tx:
+                open_jobs = jobs.listed(tx, states=OPEN_STATES, limit=1000)
+                parents = jobs.parents_to_finish(tx)
+            for parent in parents:
+                self.close_family(parent.id)
+            for job in open_jobs:
+                if job.state is JobState.RUNNING:
+                    with self.database.write() as tx:
+                        assert jobs.expire(tx, job, "worker_lost", "gone") is not None, "a lost job is stuck"
+                elif job.waits_for != WAITS_FOR_CHILDREN:
+                    self.time_comes(job.id)
+                    with self.database.write() as tx:
+                        claimed = jobs.claim(tx, job.id, OWNERS[0], 30.0)
+                        assert claimed is not None, "a due job is stuck"
+                        assert jobs.finish(tx, claimed, JobState.SUCCEEDED, {})
+            if not open_jobs:
+                break
+        with self.database.read() as tx:
+            ended = {job.id for job in jobs.listed(tx, limit=1000) if job.state.is_final}
+        assert ended == self.submitted, "each job that was handed in has come to an end, and none besides"
 
     def get(self, job_id: str) -> Job:
         with self.database.read() as tx:
@@ -68,6 +111,10 @@ class Ledger(RuleBasedStateMachine):
     def begin(self) -> Any:
         """A job with many attempts and one with few: few jobs meet many steps."""
         return multiple(self.submit(9, 0.0, False), self.submit(2, 0.0, True))
+
+    @initialize(target=parents)
+    def begin_a_family(self) -> Any:
+        return self.submit_in_parts(3, 0.0)
 
     @precondition(lambda self: self.number < 5)
     @rule(target=ids, max_attempts=st.integers(1, 4), delay=st.sampled_from([0.0, 60.0]), join=st.booleans())
@@ -89,12 +136,42 @@ class Ledger(RuleBasedStateMachine):
             assert made == was_open["id"]
         else:
             assert made == request.id
+        self.submitted.add(made)
         return made
+
+    @precondition(lambda self: len(self.families) < 3)
+    @rule(target=parents, count=st.integers(2, 3), delay=st.sampled_from([0.0, 60.0]))
+    def submit_in_parts(self, count: int, delay: float) -> Any:
+        name = f"parent-{len(self.families)}"
+        parent = JobRequest(name, "t", "default", {}, max_attempts=2, waits_for=WAITS_FOR_CHILDREN)
+        children = [
+            JobRequest(f"{name}-{n}", "t", "default", {}, parent_id=name, max_attempts=2, delay_seconds=delay)
+            for n in range(count)
+        ]
+        with self.database.write() as tx:
+            assert jobs.insert(tx, parent) == name
+            jobs.insert_many(tx, children)
+        self.families[name] = [child.id for child in children]
+        self.submitted |= {name, *self.families[name]}
+        return name
+
+    @rule(target=ids, parent=parents, number=st.integers(0, 2))
+    def a_child(self, parent: str, number: int) -> str:
+        """From now on it meets every step that a job of its own meets."""
+        children = self.families[parent]
+        return children[number % len(children)]
 
     @rule(job_id=ids)
     def time_comes(self, job_id: str) -> None:
         with self.database.write() as tx:
             tx.run("UPDATE job SET run_at = {now} - 0.001 WHERE id = :id AND finished_at IS NULL", {"id": job_id})
+
+    @rule(seconds=st.sampled_from([-7200.0, -5.0, 5.0, 7200.0]))
+    def the_clock_jumps(self, seconds: float) -> None:
+        """The store's clock can't be set here: all that it wrote into open rows is moved the other way."""
+        moved = ", ".join(f"{name} = {name} - :s" for name in ("run_at", "lease_until", "submitted_at", "published_at"))
+        with self.database.write() as tx:
+            tx.run(f"UPDATE job SET {moved} WHERE finished_at IS NULL", {"s": seconds})
 
     @rule(job_id=ids)
     def lease_ends(self, job_id: str) -> None:
@@ -122,7 +199,7 @@ class Ledger(RuleBasedStateMachine):
         with self.database.write() as tx:
             now = tx.now()
             found = jobs.claim(tx, job_id, owner, 30.0)
-        due = before.state in (JobState.QUEUED, JobState.WAITING) and before.run_at <= now
+        due = self._is_due(before, now)
         assert (found is not None) == due, "a due job is never stuck"
         if found is None:
             return before  # as good a stale claim as any
@@ -130,6 +207,41 @@ class Ledger(RuleBasedStateMachine):
         assert found.token > before.token
         self.current[job_id] = found.token
         return found
+
+    @rule(target=claims, parent=parents, owner=st.sampled_from(OWNERS))
+    def claim_the_next_child(self, parent: str, owner: str) -> Any:
+        """As a process does that works a request off by itself."""
+        with self.database.read() as tx:
+            child = jobs.next_child(tx, parent)
+            due = [one.id for one in jobs.children(tx, parent) if self._is_due(one, tx.now())]
+        assert (child is None) == (not due)
+        return multiple() if child is None else self._claim(child, owner)
+
+    @rule(parent=parents, owner=st.sampled_from(OWNERS))
+    def a_parent_is_never_claimed(self, parent: str, owner: str) -> None:
+        self.time_comes(parent)
+        with self.database.write() as tx:
+            assert jobs.claim(tx, parent, owner, 30.0) is None
+
+    @staticmethod
+    def _is_due(job: Job, now: float) -> bool:
+        waits = job.state in (JobState.QUEUED, JobState.WAITING) and job.waits_for != WAITS_FOR_CHILDREN
+        return waits and job.run_at <= now
+
+    @rule(parent=parents)
+    def close_family(self, parent: str) -> None:
+        """What the service does when a child has ended, and the reaper when nobody did."""
+        with self.database.write() as tx:
+            row = jobs.get(tx, parent)
+            assert row is not None
+            is_open = jobs.open_children(tx, parent) > 0
+            waiting = [one.id for one in jobs.parents_to_finish(tx)]
+            assert (parent in waiting) == (not is_open and not row.state.is_final)
+            if is_open:
+                jobs.refresh_parent(tx, parent)
+            else:
+                done = jobs.finish_parent(tx, row, JobState.PARTIAL, {"symbols": []}, None, None)
+                assert done == (not row.state.is_final), "once, and not after it was cancelled"
 
     @rule(job=claims, progress=st.floats(0, 1))
     def beat(self, job: Job, progress: float) -> None:
@@ -211,6 +323,23 @@ class Ledger(RuleBasedStateMachine):
             assert state == "cancelled"
         else:
             assert state == before.state
+
+    @rule(parent=parents)
+    def cancel_a_family(self, parent: str) -> None:
+        with self.database.read() as tx:
+            before = jobs.children(tx, parent)
+        with self.database.write() as tx:
+            jobs.cancel(tx, parent)
+        for child in before:
+            after = self.get(child.id)
+            if child.state is JobState.RUNNING:
+                assert after.state is JobState.RUNNING
+                assert after.cancel_requested, "whoever runs it is told"
+            elif child.state.is_final:
+                assert after == child
+            else:
+                assert after.state is JobState.CANCELLED
+        assert self.get(parent).state.is_final
 
     @rule(job_id=ids)
     def postpone(self, job_id: str) -> None:
