@@ -94,7 +94,7 @@ def plan_symbol(tx: Transaction, request: FetchRequest, provider: Provider, symb
             return one
     if zone is None:
         parts = [Range(part.start - ZONES_AHEAD_SECONDS, part.end + ZONES_BEHIND_SECONDS) for part in given]
-    elif request.force or is_empty:
+    elif is_empty:
         parts = given
     else:
         parts = _padded(tx, request, provider, one, given)
