@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -38,6 +38,7 @@ class Bars:
 
     ``first`` and ``last``: stamp (ISO 8601) and close of the outermost bars.  ``rejected``: as ``Checked.rules``
     words it.  ``facts``: kind of asset, currency, zone.  ``session``: the newest session that it speaks of.
+    ``asked_at``: the instant of the request, where Yahoo gives only what is recent then.
     """
 
     symbol: str
@@ -50,6 +51,7 @@ class Bars:
     dividends: int = 0
     splits: int = 0
     rejected: str = ""
+    asked_at: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,6 +102,10 @@ BARS: dict[str, Bars] = {
         "2024-10-14",
         interval="1mo",
         dividends=20,
+    ),
+    # A 200 without timestamps: the vendor knows the symbol and has no bars of the range.
+    "chart_AAPL_no_results.json": Bars(
+        "AAPL", 0, None, None, NEW_YORK, "2021-05-04", interval="1h", asked_at="2021-05-03T20:00:00"
     ),
     "chart_AAPL_yfrs.json": Bars(
         "AAPL",
@@ -175,6 +181,16 @@ BARS: dict[str, Bars] = {
     "chart_SPOT_1d_20200101_20200103.json": Bars(
         "SPOT", 1, ("2020-01-02", 151.6199951171875), ("2020-01-02", 151.6199951171875), NEW_YORK, "2025-02-20"
     ),
+    "chart_TNX_5m_1d.json": Bars(
+        "^TNX",
+        15,
+        ("2026-02-02T18:45:00Z", 4.270999908447266),
+        ("2026-02-02T19:55:00Z", 4.275000095367432),
+        ("index", "USD", "America/Chicago"),
+        "2026-02-02",
+        interval="5m",
+        asked_at="2026-02-02T20:00:00",
+    ),
     "chart_TSLA_1d_202101.json": Bars(
         "TSLA", 5, ("2021-01-04", 243.2566680908203), ("2021-01-08", 293.3399963378906), NEW_YORK, "2024-09-13"
     ),
@@ -195,7 +211,6 @@ REFUSED: dict[str, Refused] = {
     "search_error_missing_q.json": Refused(ProviderUnavailable, "Missing required query parameter=q"),
 }
 
-_INTRADAY = "bars of minutes and hours"
 _QUOTES = "latest prices are not fetched yet"
 _INFO = "profiles and fundamentals are not fetched yet"
 _NEWS = "news are not fetched yet"
@@ -205,8 +220,6 @@ _TABLE = "a table as Yahoo once offered for download, no answer of the chart's"
 _REPAIR = "a table of yfinance's own; its faults (a split not applied, pounds for pence) show in no single row"
 
 LATER: dict[str, str] = {
-    "chart_AAPL_no_results.json": _INTRADAY,
-    "chart_TNX_5m_1d.json": _INTRADAY,
     "getcrumb.txt": "the chart needs no crumb; that one is taken is tested with the vendor server",
     "ncp_pressRelease_AAPL.json": _NEWS,
     "options_AAPL-expire-2022-03-01.json": _NEVER,

@@ -9,14 +9,17 @@ import gzip
 import threading
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import time_machine
 
 from contract.providers import RecordingGate, ask
-from marketjobs.domain.bars import BarQuery
+from marketjobs.domain.bars import BarAnswer, BarQuery
 from marketjobs.domain.intervals import Interval
 from marketjobs.errors import ProviderError, RateLimited
 from marketjobs.providers.base import Connection
@@ -104,10 +107,17 @@ def provider(replay: Replay, gate: RecordingGate, monkeypatch: pytest.MonkeyPatc
     made.close()
 
 
+def asked(provider: Yahoo, name: str) -> BarAnswer:
+    """The recording's question, at its time where that matters."""
+    at = BARS[name].asked_at
+    with time_machine.travel(datetime.fromisoformat(at).replace(tzinfo=UTC)) if at else nullcontext():
+        return ask(provider, query_of(name))
+
+
 @pytest.mark.parametrize("name", BARS)
 def test_recorded_bars_over_http(name: str, provider: Yahoo, replay: Replay, gate: RecordingGate) -> None:
     replay.load(name)
-    assert seen(ask(provider, query_of(name))) == BARS[name]
+    assert seen(asked(provider, name)) == BARS[name]
     assert replay.paths == [index()[name]["path"].replace("^", "%5E")]
     assert (gate.spent, gate.passes, gate.holds) == (1, 1, [])
 
@@ -143,4 +153,4 @@ def test_every_recording_one_after_the_other_through_one_client(provider: Yahoo,
             ask(provider, BarQuery("AAPL", Interval.DAY_1, EVER))
         for name in BARS:
             replay.load(name)
-            assert seen(ask(provider, query_of(name))) == BARS[name]
+            assert seen(asked(provider, name)) == BARS[name]

@@ -36,9 +36,10 @@ def test_recorded_bars(name: str) -> None:
 def test_recorded_figures_arrive_as_they_were_sent(name: str) -> None:
     """Read a second time, as plainly as can be: the columns side by side."""
     result: dict[str, Any] = json.loads(body_of(name))["chart"]["result"][0]
-    quote, adjusted = result["indicators"]["quote"][0], result["indicators"]["adjclose"][0]["adjclose"]
-    columns = [quote.get(key, [None] * len(adjusted)) for key in ("open", "high", "low", "close")]
-    sent = list(zip(*columns, adjusted, quote.get("volume", [None] * len(adjusted)), strict=True))
+    quote, absent = result["indicators"]["quote"][0], [None] * len(result.get("timestamp", []))
+    columns = [quote.get(key, absent) for key in ("open", "high", "low", "close")]
+    adjusted = result["indicators"].get("adjclose", [{"adjclose": absent}])[0]["adjclose"]
+    sent = list(zip(*columns, adjusted, quote.get("volume", absent), strict=True))
     rows = [row[2:] for row in parsed(name).rows]
     merged = len(sent) - len(rows)
     assert merged == (BARS[name].interval == "1mo"), "only the month's live row stands beside its period"

@@ -27,23 +27,20 @@ from marketjobs.providers.yahoo_chart import parse_chart, refusal
 
 NOW = datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp()
 WANTED = days(date(2026, 10, 1), date(2026, 11, 20))
-INTERVALS = ("1d", "1wk", "1mo")
+INTERVALS = ("1m", "5m", "30m", "1d", "1wk", "1mo")
+SENT_AS = {"30m": "15m"}
 ZONE = ZoneInfo("America/New_York")
 
 
 def good_answer(interval: str) -> dict[str, Any]:
     """Eight periods up to today with a live row beside the last, a dividend and a split; all different figures."""
-    today = date(2026, 11, 20)
-    openings = {
-        "1d": [today - timedelta(days=back) for back in (9, 8, 7, 4, 3, 2, 1, 0)],
-        "1wk": [today - timedelta(days=4 + 7 * back) for back in range(7, -1, -1)],
-        "1mo": [date(2026, month, 1) for month in range(4, 12)],
-    }[interval]
-    hour = 9 if interval == "1d" else 0
-    stamps = [
-        int(datetime(day.year, day.month, day.day, hour, 30 * (hour > 0), tzinfo=ZONE).timestamp()) for day in openings
-    ]
-    live_at = int(datetime(2026, 11, 20, 16, 0, 1, tzinfo=ZONE).timestamp())
+    sent_as = Interval.of(SENT_AS.get(interval, interval))
+    opens, closes = (int(datetime(2026, 11, 20, *at, tzinfo=ZONE).timestamp()) for at in ((9, 30), (16, 0)))
+    if sent_as.is_intraday:
+        stamps = [closes - back * sent_as.seconds for back in range(8, 0, -1)]
+        live_at = closes - sent_as.seconds // 2 + 1
+    else:
+        stamps, live_at = openings(interval), closes + 1
     times = [*stamps, live_at]
     first = [100.0 + number for number in range(len(times))]
     quote = {
@@ -62,8 +59,9 @@ def good_answer(interval: str) -> dict[str, Any]:
         "gmtoffset": -18_000,
         "exchangeTimezoneName": "America/New_York",
         "longName": "Apple Inc.",
-        "currentTradingPeriod": {"regular": {"start": stamps[-1] + 9 * 3600, "end": live_at}},
-        "dataGranularity": interval,
+        "currentTradingPeriod": {"regular": {"start": opens, "end": closes}},
+        "tradingPeriods": [[{"start": opens, "end": closes}]],
+        "dataGranularity": sent_as.value,
     }
     events = {
         "dividends": {"1": {"amount": 0.5, "date": stamps[2]}},
@@ -74,11 +72,23 @@ def good_answer(interval: str) -> dict[str, Any]:
     return {"chart": {"result": [result], "error": None}}
 
 
+def openings(interval: str) -> list[int]:
+    """Of eight days, weeks or months up to today."""
+    today = date(2026, 11, 20)
+    first_days = {
+        "1d": [today - timedelta(days=back) for back in (9, 8, 7, 4, 3, 2, 1, 0)],
+        "1wk": [today - timedelta(days=4 + 7 * back) for back in range(7, -1, -1)],
+        "1mo": [date(2026, month, 1) for month in range(4, 12)],
+    }[interval]
+    at = (9, 30) if interval == "1d" else (0, 0)
+    return [int(datetime(day.year, day.month, day.day, *at, tzinfo=ZONE).timestamp()) for day in first_days]
+
+
 GOOD = {interval: good_answer(interval) for interval in INTERVALS}
 
 
 def query(interval: str) -> BarQuery:
-    wanted = WANTED if interval == "1d" else Range(stamp_of(date(2026, 4, 1)), WANTED.end)
+    wanted = Range(stamp_of(date(2026, 4, 1)), WANTED.end) if interval in ("1wk", "1mo") else WANTED
     return BarQuery("AAPL", Interval.of(interval), wanted)
 
 
@@ -180,8 +190,9 @@ def assert_sound(answer: BarAnswer) -> None:
     for bar in checked.bars:
         assert type(bar.ts) is int
         assert bar.ts in answer.query.range
-        assert period_start(day_of(bar.ts), answer.query.interval) == day_of(bar.ts)
-        assert bar.ts == stamp_of(day_of(bar.ts))
+        if not answer.query.interval.is_intraday:
+            assert period_start(day_of(bar.ts), answer.query.interval) == day_of(bar.ts)
+            assert bar.ts == stamp_of(day_of(bar.ts))
         prices = (bar.open, bar.high, bar.low, bar.close)
         assert all(type(price) is float and 0 < price < math.inf for price in prices)
         slack = 1.000_001
@@ -213,7 +224,7 @@ def test_undamaged_it_is_good(interval: str) -> None:
     answer = outcome(json.dumps(GOOD[interval]).encode(), query(interval))
     assert isinstance(answer, BarAnswer)
     checked = check(answer, NOW)
-    assert (len(checked.bars), checked.rejected, len(answer.actions)) == (8, [], 2)
+    assert (len(checked.bars), checked.rejected, len(answer.actions)) == (4 if interval == "30m" else 8, [], 2)
 
 
 @given(interval=st.sampled_from(INTERVALS), damages=st.lists(DAMAGES, min_size=1, max_size=4))
@@ -247,7 +258,8 @@ def test_one_bad_figure_costs_no_other_row(interval: str, column: str, row: int,
         return  # a bad instant may spoil the whole: nothing says where the others belong
     assert isinstance(answer, BarAnswer)
     whole = parse_chart(json.dumps(GOOD[interval]).encode(), query(interval))
-    damaged_stamp = whole.rows[min(row, len(whole.rows) - 1)].stamp
+    number = row // 2 if interval == "30m" else row
+    damaged_stamp = whole.rows[min(number, len(whole.rows) - 1)].stamp
     others = [bar for bar in check(whole, NOW).bars if bar.ts != damaged_stamp]
     assert [bar for bar in check(answer, NOW).bars if bar.ts != damaged_stamp] == others
 
