@@ -8,16 +8,11 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from datetime import date, timedelta
-from pathlib import Path
 
-import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 
 from marketjobs import config
 from marketjobs.domain.bars import OVERLAP_BARS, SPLIT, Action, BarAnswer, BarQuery, RawRow
@@ -31,18 +26,9 @@ from marketjobs.services.bar_plan import GAP_TRIES
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars
 
-TEMPLATE: Path | None = None
 FIRST = date(2024, 1, 1)
 HOLIDAYS = {date(2024, 1, 15), date(2024, 2, 19), date(2024, 2, 20), date(2024, 2, 21)}
 SYMBOL = "AAPL"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def template(empty_store: Path) -> Iterator[None]:
-    global TEMPLATE
-    TEMPLATE = empty_store
-    yield
-    TEMPLATE = None
 
 
 class Scripted(Yahoo):
@@ -83,21 +69,15 @@ class Scripted(Yahoo):
 
 
 class Fetching(RuleBasedStateMachine):
-    @initialize()
-    def begin(self) -> None:
-        assert TEMPLATE is not None
-        self.folder = tempfile.TemporaryDirectory()
-        os.environ["MARKETJOBS_HOME"] = self.folder.name
-        settings = config.load()
-        shutil.copyfile(TEMPLATE, settings.database_file)
-        self.runtime = Runtime(settings, durable=False)
-        self.vendor = Scripted(self.runtime.provider("yahoo").connection)
+    def __init__(self, runtime: Runtime) -> None:
+        super().__init__()
+        self.runtime = runtime
+        with runtime.database.write() as tx:
+            for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "job", "asset"):
+                tx.run(f"DELETE FROM {table}")
+        self.vendor = Scripted(runtime.provider("yahoo").connection)
         self.vendor.script()
-        self.runtime._providers[os.getpid(), "yahoo"] = self.vendor
-
-    def teardown(self) -> None:
-        self.runtime.close()
-        self.folder.cleanup()
+        runtime._providers[os.getpid(), "yahoo"] = self.vendor
 
     # -- the store, looked at --
 
@@ -230,5 +210,17 @@ class Fetching(RuleBasedStateMachine):
         }
 
 
-TestFetching = Fetching.TestCase
-TestFetching.settings = hypothesis_settings(max_examples=60, stateful_step_count=25)
+def run(runtime: Runtime, examples: int) -> None:
+    settings = hypothesis_settings(max_examples=examples, stateful_step_count=25)
+    run_state_machine_as_test(lambda: Fetching(runtime), settings=settings)
+
+
+def test_fetches_into_sqlite(runtime: Runtime) -> None:
+    run(runtime, 60)
+
+
+def test_fetches_into_postgresql(postgres_url: str) -> None:
+    os.environ["MARKETJOBS_DATABASE__URL"] = postgres_url
+    runtime = Runtime(config.load(), durable=False)
+    run(runtime, 20)
+    runtime.close()

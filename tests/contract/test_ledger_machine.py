@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pytest
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, multiple, precondition, rule
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    multiple,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from marketjobs.domain.jobs import OPEN_STATES, WAITS_FOR_CHILDREN, Job, JobRequest, JobState
 from marketjobs.storage import jobs
-from marketjobs.storage.database import Database
+from marketjobs.storage.database import Database, open_database
 from marketjobs.storage.sqlite import SqliteDatabase
 
-TEMPLATE: Path | None = None
 states = st.sampled_from([JobState.SUCCEEDED, JobState.PARTIAL, JobState.DEAD, JobState.CANCELLED])
 rarely = st.sampled_from([False] * 3 + [True])
 OWNERS = ("host/1/1", "host/2/2", "elsewhere/1/1")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def template(empty_store: Path) -> Iterator[None]:
-    """The machine makes a store for each example: copies are cheap, migrations are not."""
-    global TEMPLATE
-    TEMPLATE = empty_store
-    yield
-    TEMPLATE = None
 
 
 class Ledger(RuleBasedStateMachine):
@@ -44,13 +40,11 @@ class Ledger(RuleBasedStateMachine):
     claims = Bundle("claims")
     parents = Bundle("parents")
 
-    def __init__(self) -> None:
+    def __init__(self, databases: tuple[Database, Database]) -> None:
         super().__init__()
-        assert TEMPLATE is not None
-        self.folder = tempfile.TemporaryDirectory()
-        path = Path(self.folder.name) / "store.db"
-        shutil.copyfile(TEMPLATE, path)
-        self.databases = [SqliteDatabase(path, durable=False), SqliteDatabase(path, durable=False)]
+        self.databases = databases
+        with self.databases[0].write() as tx:
+            tx.run("DELETE FROM job")
         self.steps = 0
         self.number = 0
         self.submitted: set[str] = set()
@@ -68,9 +62,6 @@ class Ledger(RuleBasedStateMachine):
     def teardown(self) -> None:
         if self.submitted:
             self.work_off()
-        for database in self.databases:
-            database.close()
-        self.folder.cleanup()
 
     def work_off(self) -> None:
         """What a worker and a reaper do with it, until nothing is open."""
@@ -374,5 +365,20 @@ class Ledger(RuleBasedStateMachine):
                 assert row.state in OPEN_STATES
 
 
-TestLedger = Ledger.TestCase
-TestLedger.settings = hypothesis_settings(max_examples=120, stateful_step_count=50)
+def run(first: Database, second: Database, examples: int) -> None:
+    settings = hypothesis_settings(max_examples=examples, stateful_step_count=50)
+    try:
+        run_state_machine_as_test(lambda: Ledger((first, second)), settings=settings)
+    finally:
+        first.close()
+        second.close()
+
+
+def test_the_ledger_on_sqlite(empty_store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    shutil.copyfile(empty_store, path)
+    run(SqliteDatabase(path, durable=False), SqliteDatabase(path, durable=False), 120)
+
+
+def test_the_ledger_on_postgresql(postgres_url: str) -> None:
+    run(open_database(postgres_url, durable=False), open_database(postgres_url, durable=False), 30)
