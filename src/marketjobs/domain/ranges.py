@@ -146,3 +146,14 @@ def pieces(whole: Range, most_seconds: int) -> list[Range]:
 def later_than(ranges: Iterable[Range], earliest: int) -> list[Range]:
     """What of the ranges lies at ``earliest`` or later."""
     return [Range(max(part.start, earliest), part.end) for part in ranges if part.end > earliest]
+
+
+def stretches(stamps: Iterable[int], longest_gap: int) -> list[Range]:
+    """From the first to the last stamp (included) of each part of a series that has no longer gap; ascending."""
+    found: list[Range] = []
+    for stamp in stamps:
+        if found and stamp - found[-1].end <= longest_gap:
+            found[-1] = Range(found[-1].start, stamp)
+        else:
+            found.append(Range(stamp, stamp))
+    return found
