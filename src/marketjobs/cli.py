@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from marketjobs import __version__
-from marketjobs.commands import assets, data, fetch, imports, jobs, run, session, setup, sync
+from marketjobs.commands import assets, data, fetch, imports, jobs, queues, run, session, setup, sync
 
 app = typer.Typer(
     name="marketjobs",
@@ -48,7 +48,7 @@ def options(
     session.OPTIONS.quiet = quiet
 
 
-for group in (setup, run, fetch, sync, jobs, data, assets, imports):
+for group in (setup, run, fetch, sync, jobs, queues, data, assets, imports):
     group.register(app)
 
 

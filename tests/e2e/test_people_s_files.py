@@ -175,7 +175,9 @@ def test_a_million_rows_in_flat_memory(machine: Machine) -> None:
     assert peaks[1] < peaks[0] + 40_000  # KiB
     with path.open("a") as out:
         out.write("S000,2020-01-02,1,1,1,0,1\n")
-    machine.run("-q", "import-bars", "big.csv").refused(2, "1 of 1,000,001 rows", "row 1000002: a price is not above zero")
+    machine.run("-q", "import-bars", "big.csv").refused(
+        2, "1 of 1,000,001 rows", "row 1000002: a price is not above zero"
+    )
 
 
 def _peak_of_import(machine: Machine, name: str) -> int:
