@@ -8,9 +8,9 @@
 or, for benchmarks, ``python tests/vendor.py --port 8100 --latency-ms 80``.
 
 Every symbol has a series but those that begin with NOSUCH (404); YOUNG ones are listed ten sessions ago.
-Series are seeded by the symbol: sessions on weekdays from 2018 on, 9:30 to 16:00 in New York, prices as
-32-bit floats like Yahoo's, some dividends and one split in the past.  Nothing leaves loopback, and nothing is
-random.
+Series are seeded by the symbol: sessions on weekdays from 2018 on, 9:30 to 16:00 in New York (to 13:00 on
+``half_days``), prices as 32-bit floats like Yahoo's, some dividends and one split in the past; `vendor_minutes`
+makes minutes and hours of them.  Nothing leaves loopback, and nothing is random.
 """
 
 from __future__ import annotations
@@ -39,12 +39,15 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import vendor_minutes
+from vendor_minutes import MINUTES, Day, Minute
+
 ZONE = ZoneInfo("America/New_York")
 FIRST_DAY = date(2018, 1, 2)
 EPOCH = date(1970, 1, 1).toordinal()
 DAY = 86_400
 SESSION_SECONDS = 6 * 3600 + 1800
-INTERVALS = ("1d", "1wk", "1mo")
+INTERVALS = ("1d", "1wk", "1mo", *MINUTES)
 YOUNG_SESSIONS = 10
 CACHED_BYTES = 256 << 20
 LOGGED = 200_000
@@ -200,6 +203,7 @@ class Vendor:
         self.latency_seconds = latency_seconds
         self.now = now
         self.requests: deque[Request] = deque(maxlen=LOGGED)
+        self.half_days: set[date] = set()
         self.closing = threading.Event()
         self._calendar = Calendar()
         self._series: dict[str, Series] = {}
@@ -239,6 +243,13 @@ class Vendor:
         names = ("open", "high", "low", "close", "adjclose", "volume")
         return [TrueBar(*row) for row in zip(days, *(columns[name] for name in names), strict=True)]
 
+    def minutes(self, symbol: str, interval: str, *, prepost: bool = False, since: float = 0) -> list[Minute]:
+        """Bars of minutes or hours up to now in which something was traded, ascending, from ``since`` on."""
+        with self._lock:
+            days = self._days(symbol, since - 2 * DAY, self.clock())
+        found = [one for day in days for one in vendor_minutes.bars(day, interval, self.clock(), prepost=prepost)]
+        return [one for one in found if isinstance(one, Minute) and one.ts >= since]
+
     def split(self, symbol: str, ratio: float, on: date | None = None) -> date:
         """``ratio`` new shares for an old one, on the last session or ``on``: all earlier prices change."""
         with self._lock:
@@ -266,6 +277,24 @@ class Vendor:
         series, count = self._grown(symbol)
         index = count - 1 if on is None else bisect_left(self._calendar.ordinals, on.toordinal())
         return series, index
+
+    def _days(self, symbol: str, start: float, end: float) -> list[Day]:
+        """The sessions of a range, the running one as it will have been."""
+        series, count = self._grown(symbol)
+        low = max(series.listed_at, bisect_left(self._calendar.openings, start))
+        chosen = range(low, min(count, bisect_left(self._calendar.openings, end)))
+        seed, ordinals, openings = zlib.crc32(symbol.encode()), self._calendar.ordinals, self._calendar.openings
+        return [
+            Day(
+                seed,
+                openings[i],
+                series.open[i],
+                series.close[i],
+                series.volume[i],
+                date.fromordinal(ordinals[i]) in self.half_days,
+            )
+            for i in chosen
+        ]
 
     def _changed(self, index: int) -> date:
         self._bodies.clear()
@@ -318,7 +347,8 @@ class Vendor:
         ``empty_result``, ``no_rows``, ``wrong_symbol``, ``wrong_interval``, ``chart_error`` (code,
         description), and in the row at ``index`` (default: the last but one) ``nan``, ``null_row``,
         ``null_close``, ``negative``, ``zero``, ``strings``, ``duplicate`` (conflict=True for other figures);
-        of all rows ``unordered``, or one row more: ``future``, ``live_row``.
+        of all rows ``unordered``, or one row more: ``future``, ``live_row``, ``auction`` (of minutes: at the close of
+        the first session).
 
         The cookie and the crumb have ``symbol="cookie"`` and ``symbol="crumb"``.
         """
@@ -375,7 +405,7 @@ class Vendor:
         if symbol.startswith("NOSUCH"):
             return error(404, "Not Found", "No data found, symbol may be delisted")
         if interval not in INTERVALS:
-            words = f"Invalid input - interval={interval} is not supported. Valid intervals: [1d, 1wk, 1mo]"
+            words = f"Invalid input - interval={interval} is not supported. Valid intervals: {list(INTERVALS)}"
             return error(422, "Unprocessable Entity", words)
         now = self.clock()
         try:
@@ -388,7 +418,10 @@ class Vendor:
         if end - start > 36_600 * DAY:
             words = "Only 100 years worth of day granularity data are allowed to be fetched per request."
             return error(422, "Unprocessable Entity", f"1d data not available for startTime={start}. {words}")
-        key = (symbol, interval, start, end, query.get("events", ""), int(now // 60))
+        if interval in MINUTES and (refused := vendor_minutes.refusal(interval, start, end, now)) is not None:
+            return error(422, "Unprocessable Entity", refused)
+        prepost = query.get("includePrePost") == "true"
+        key = (symbol, interval, start, end, query.get("events", ""), prepost, int(now // 60))
         if fault is None or fault.kind in ON_THE_WIRE:
             known = self._bodies.get(key)
             if known is not None:
@@ -398,7 +431,7 @@ class Vendor:
             if not columns["at"] or end <= columns["at"][0]:
                 words = f"Data doesn't exist for startDate = {start}, endDate = {end}"
                 return error(400, "Bad Request", words)
-            document = self._document(symbol, interval, start, end, query.get("events", ""), columns)
+            document = self._document(symbol, interval, start, end, query.get("events", ""), columns, prepost=prepost)
             if fault is not None and fault.kind in IN_THE_DATA:
                 document = IN_THE_DATA[fault.kind](document, {**fault.args, "now": now})
                 return Reply(200, json.dumps(document).encode())
@@ -433,19 +466,30 @@ class Vendor:
         return end - days[text] * DAY, end
 
     def _document(
-        self, symbol: str, interval: str, start: int, end: int, events: str, columns: dict[str, Any]
+        self,
+        symbol: str,
+        interval: str,
+        start: int,
+        end: int,
+        events: str,
+        columns: dict[str, Any],
+        *,
+        prepost: bool = False,
     ) -> dict[str, Any]:
         first, stop = bisect_left(columns["at"], start), bisect_left(columns["at"], end)
         chosen = range(first, stop)
         whole = {name: columns[name][first:stop] for name in ("open", "high", "low", "close", "adjclose", "volume")}
         times, ordinals = columns["at"][first:stop], columns["ordinal"][first:stop]
         live_at = columns.get("live_at") if stop == len(columns["at"]) else None
-        if interval != "1d":
+        if interval in ("1wk", "1mo"):
             times, whole = aggregated(ordinals, whole, interval)
         elif live_at is not None and times:
             times = [*times[:-1], live_at]
         result: dict[str, Any] = {"meta": self._meta(symbol, interval, columns)}
-        if times:
+        if interval in MINUTES:
+            days = self._days(symbol, start - DAY, end)
+            result = vendor_minutes.result(result["meta"], days, interval, start, end, self.clock(), prepost=prepost)
+        elif times:
             result["timestamp"] = times
         found = {}
         if "div" in events:
@@ -467,6 +511,8 @@ class Vendor:
             }
         if any(found.values()):
             result["events"] = {name: group for name, group in found.items() if group}
+        if interval in MINUTES:
+            return {"chart": {"result": [result], "error": None}}
         adjusted = whole.pop("adjclose")
         result["indicators"] = {
             "quote": [whole if times else {}],
@@ -476,10 +522,15 @@ class Vendor:
 
     def _meta(self, symbol: str, interval: str, columns: dict[str, Any]) -> dict[str, Any]:
         opened, now = columns["at"][-1], self.clock()
-        closes = opened + SESSION_SECONDS
+        is_half = date.fromordinal(columns["ordinal"][-1]) in self.half_days
+        session = Day(0, opened, 0.0, 0.0, 0, is_half)
+        closes = session.closes_at
         local = datetime.fromtimestamp(opened, ZONE)
         offset = int((local.utcoffset() or timedelta()).total_seconds())
-        period = {"timezone": local.tzname(), "start": opened, "end": closes, "gmtoffset": offset}
+        period = {
+            name: {"timezone": local.tzname(), "start": start, "end": end, "gmtoffset": offset}
+            for name, (start, end) in vendor_minutes.periods(session).items()
+        }
         return {
             "currency": "USD",
             "symbol": symbol,
@@ -494,7 +545,7 @@ class Vendor:
             "regularMarketPrice": round(columns["close"][-1], 2),
             "longName": f"{symbol} of the test vendor",
             "shortName": symbol,
-            "currentTradingPeriod": {"regular": period},
+            "currentTradingPeriod": period,
             "dataGranularity": interval,
             "priceHint": 2,
             "hasPrePostMarketData": True,
@@ -603,7 +654,8 @@ ON_THE_WIRE: dict[str, Callable[[Vendor, dict[str, Any], Reply], Reply]] = {
 def _columns_of(document: dict[str, Any]) -> Iterator[list[Any]]:
     result = document["chart"]["result"][0]
     yield from result["indicators"]["quote"][0].values()
-    yield from result["indicators"]["adjclose"][0].values()
+    if "adjclose" in result["indicators"]:  # minutes have none
+        yield from result["indicators"]["adjclose"][0].values()
 
 
 def _quote(document: dict[str, Any]) -> dict[str, list[Any]]:
@@ -669,7 +721,10 @@ def _future(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
 
 def _live_row(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
     """The last row once more, stamped with the last trade, as Yahoo does."""
-    live_at = document["chart"]["result"][0]["meta"]["regularMarketTime"]
+    meta = document["chart"]["result"][0]["meta"]
+    live_at, opened = meta["regularMarketTime"], meta["currentTradingPeriod"]["regular"]["start"]
+    if (minutes := MINUTES.get(meta["dataGranularity"])) is not None:  # the row before it has the bar's own stamp
+        _times(document)[-1] = opened + (live_at - opened) // (minutes * 60) * minutes * 60
     for column in (_times(document), *_columns_of(document)):
         column.append(column[-1])
     _times(document)[-1] = live_at
@@ -677,6 +732,17 @@ def _live_row(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
     quote["volume"][-1] += args.get("extra_volume", 1000)
     for name, value in args.get("values", {}).items():
         quote[name][-1] = value
+    return document
+
+
+def _auction(document: dict[str, Any], args: dict[str, Any]) -> dict[str, Any]:
+    """A row at the very close, without volume, that nobody asked for."""
+    meta, times = document["chart"]["result"][0]["meta"], _times(document)
+    closes_at = meta["tradingPeriods"][0][0]["end"]
+    index = bisect_left(times, closes_at)
+    for name, column in _quote(document).items():
+        column.insert(index, 0 if name == "volume" else column[index - 1])
+    times.insert(index, closes_at)
     return document
 
 
@@ -707,6 +773,7 @@ IN_THE_DATA: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]
     "unordered": _unordered,
     "future": _future,
     "live_row": _live_row,
+    "auction": _auction,
     "no_rows": _no_rows,
     "wrong_symbol": _meta_change("symbol", "OTHER"),
     "wrong_interval": _meta_change("dataGranularity", "3mo"),

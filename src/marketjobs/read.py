@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
+from math import ceil
+from zoneinfo import ZoneInfo
 
 from marketjobs import config
 from marketjobs.domain.assets import normalise_symbol
-from marketjobs.domain.intervals import Interval, stamp_of
-from marketjobs.errors import AssetNotFound
+from marketjobs.domain.intervals import DAY_SECONDS, Interval, local_midnight, stamp_of
+from marketjobs.errors import AssetNotFound, InvalidInput
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import bars as stored
@@ -52,12 +54,13 @@ def bars(
     """Stored bars of a symbol, ascending by ts; an empty list when the asset is known and has none.
 
     Args:
-        start, end: first and last day, both included.
+        start, end: first and last day, both included; for minutes and hours, days of the exchange's zone.  Or
+            instants (aware datetimes): stamps from ``start`` to before ``end``.
         last: only the newest so many.
         runtime: what to read with; ``None``: the settings in force.
 
     Raises:
-        InvalidInput: no symbol or interval looks like that.
+        InvalidInput: no symbol or interval looks like that, or a datetime has no zone.
         AssetNotFound: nothing was ever fetched for the symbol.
         AssetRenamed: its asset has another symbol by now.
         StorageError: the store does not answer.
@@ -65,17 +68,13 @@ def bars(
     symbol = normalise_symbol(symbol)
     unit = Interval.of(interval)
     with (runtime or _runtime()).database.read() as tx:
-        if stored.asset_id(tx, symbol) is None:
+        asset = stored.asset_id(tx, symbol)
+        if asset is None:
             refuse_renamed(tx, symbol)
             raise AssetNotFound(f"nothing is stored of {symbol}", hint=f"marketjobs fetch-market-data -s {symbol}")
-        rows = stored.read(
-            tx,
-            symbol,
-            unit,
-            None if start is None else stamp_of(start),
-            None if end is None else stamp_of(end) + 86_400,
-            last,
-        )
+        name = stored.timezone(tx, asset) if unit.is_intraday else None
+        zone = ZoneInfo(name) if name else UTC
+        rows = stored.read(tx, symbol, unit, _from(start, unit, zone), _before(end, unit, zone), last)
     return [
         Bar(
             symbol=symbol,
@@ -93,3 +92,25 @@ def bars(
         )
         for row in rows
     ]
+
+
+def _from(start: date | None, unit: Interval, zone: tzinfo) -> int | None:
+    """The first stamp that a start lets in."""
+    if start is None or isinstance(start, datetime):
+        return None if start is None else _instant(start)
+    return local_midnight(start, zone) if unit.is_intraday else stamp_of(start)
+
+
+def _before(end: date | None, unit: Interval, zone: tzinfo) -> int | None:
+    """The first stamp that an end keeps out."""
+    if end is None or isinstance(end, datetime):
+        return None if end is None else _instant(end)
+    if unit.is_intraday:
+        return local_midnight(end + timedelta(days=1), zone)
+    return stamp_of(end) + DAY_SECONDS
+
+
+def _instant(moment: datetime) -> int:
+    if moment.tzinfo is None:
+        raise InvalidInput(f"{moment.isoformat()} has no time zone: give an aware datetime, or a date")
+    return ceil(moment.timestamp())

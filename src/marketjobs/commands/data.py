@@ -9,15 +9,21 @@ import typer
 
 from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON
+from marketjobs.commands.jobs import UTC
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
+    from marketjobs.domain.intervals import Interval
     from marketjobs.domain.ranges import Range
 
 
 def prices(
     symbol: Annotated[str, typer.Argument(metavar="SYM", help="A symbol, such as AAPL.")],
     interval: Annotated[str, typer.Option(metavar="I", help="Length of a bar.")] = "1d",
-    start: Annotated[str | None, typer.Option(metavar="DAY", help="First day.")] = None,
+    start: Annotated[
+        str | None, typer.Option(metavar="DAY", help="First day, as the exchange's calendar has it.")
+    ] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included.")] = None,
     last: Annotated[
         int | None, typer.Option("--last", "-n", min=1, max=2**31 - 1, help="Only the newest so many rows.")
@@ -25,6 +31,7 @@ def prices(
     chart: Annotated[
         bool | None, typer.Option("--chart/--no-chart", help="A chart of the closes; default: at a terminal.")
     ] = None,
+    utc: UTC = False,
     as_json: JSON = False,
 ) -> None:
     """Show stored bars: a chart and the newest rows at a terminal, all rows in a pipe."""
@@ -32,6 +39,7 @@ def prices(
 
     from marketjobs import read
     from marketjobs.commands import render
+    from marketjobs.domain.intervals import Interval
     from marketjobs.domain.ranges import parse_day
     from marketjobs.errors import InvalidInput
 
@@ -47,23 +55,35 @@ def prices(
         render.note(f"  get some: marketjobs fetch-market-data -s {symbol.upper()} --interval {interval}")
         return
     terminal = sys.stdout.isatty()
+    intraday = Interval.of(interval).is_intraday
+    times = [_time(row.ts, intraday=intraday, utc=utc) for row in rows]
     if chart or (chart is None and terminal):
-        _draw(rows)
+        _draw(rows, times)
     if chart and not terminal:
         return
     shown = rows if not terminal or last else rows[-10:]
     render.table(
-        ("session", "open ", "high ", "low ", "close ", "adj close ", "volume ", "provider", "note"),
+        (
+            "time" if intraday else "session",
+            "open ",
+            "high ",
+            "low ",
+            "close ",
+            "adj close ",
+            "volume ",
+            "provider",
+            "note",
+        ),
         [
             (
-                row.ts.date().isoformat(),
+                time,
                 *(_price(price) for price in (row.open, row.high, row.low, row.close)),
                 None if row.adj_close is None else _price(row.adj_close),
                 None if row.volume is None else f"{row.volume:.0f}",
                 row.provider,
                 "provisional" if row.provisional else "",
             )
-            for row in shown
+            for row, time in zip(shown, times[-len(shown) :], strict=True)
         ],
         spare=("provider", "adj close", "note", "open", "volume"),
     )
@@ -73,18 +93,26 @@ def prices(
         )
 
 
-def _draw(rows: list) -> None:
+def _draw(rows: list, times: Sequence[str]) -> None:
     from marketjobs.commands import render
     from marketjobs.commands.chart import line_chart
 
     width, height = max(40, min(render.out().width, 110)), 14
     closes = [row.close for row in rows]
     change = closes[-1] / closes[0] - 1
-    title = f"{rows[-1].symbol} {rows[-1].interval} close {closes[-1]:.2f} ({change:+.1%} since {rows[0].ts.date()})"
+    title = f"{rows[-1].symbol} {rows[-1].interval} close {closes[-1]:.2f} ({change:+.1%} since {times[0]})"
     render.line(title, style="bold")
     style = "green" if change >= 0 else "red"
-    for text in line_chart(closes, [row.ts.date().isoformat() for row in rows], width=width, height=height):
+    for text in line_chart(closes, times, width=width, height=height):
         render.line(text, style=style)
+
+
+def _time(moment: datetime, *, intraday: bool, utc: bool) -> str:
+    """The session of a day or more; the instant of minutes and hours in the terminal's zone, named, or in UTC."""
+    if not intraday:
+        return moment.date().isoformat()
+    local = moment if utc else moment.astimezone()
+    return local.strftime("%Y-%m-%d %H:%M ") + (local.tzname() or "UTC")
 
 
 def _price(value: float) -> str:
@@ -149,7 +177,10 @@ def asset(
                     "bars": series.count,
                     "first": stamp_text(series.first, series.interval),
                     "last": stamp_text(series.last, series.interval),
-                    "covered": [{"start": _day(part.start), "end": _day(part.end - 1)} for part in series.covered],
+                    "covered": [
+                        dict(zip(("start", "end"), _ends(part, series.interval), strict=True))
+                        for part in series.covered
+                    ],
                 }
                 for series in found.series
             ],
@@ -181,7 +212,7 @@ def asset(
                 series.count,
                 stamp_text(series.first, series.interval),
                 stamp_text(series.last, series.interval),
-                _covered(series.covered),
+                _covered(series.covered, series.interval),
             )
             for series in found.series
         ],
@@ -189,9 +220,16 @@ def asset(
     )
 
 
-def _covered(parts: Sequence[Range]) -> str:
-    """The days that need not be asked for again: the newest few stretches."""
-    shown = [f"{_day(part.start)} to {_day(part.end - 1)}" for part in parts[-3:]]
+def _ends(part: Range, interval: Interval) -> tuple[str, str]:
+    """First and last day of a stretch; of minutes and hours the instants from and to."""
+    from marketjobs.domain.intervals import stamp_text
+
+    return stamp_text(part.start, interval), stamp_text(part.end - (not interval.is_intraday), interval)
+
+
+def _covered(parts: Sequence[Range], interval: Interval) -> str:
+    """What need not be asked for again: the newest few stretches."""
+    shown = [" to ".join(_ends(part, interval)) for part in parts[-3:]]
     return (f"{len(parts) - 3} stretches before, " if len(parts) > 3 else "") + ", ".join(shown)
 
 
