@@ -62,6 +62,48 @@ def test_a_file_on_another_basis_is_restated_by_the_next_fetch(machine: Machine,
     assert all(row["close"] == truth[row["session"]] for row in rows)
 
 
+def test_bars_from_before_the_vendor_s_time_follow_its_restatements(machine: Machine, vendor: Vendor) -> None:
+    """They can't be asked for, so a restated history lacks them: that must not stop the series for ever."""
+    first = vendor.bars("AAPL")[0]
+    days = [first.day - timedelta(days=number) for number in range(60, 0, -1)]
+    older = [
+        f"{day},{first.close!r},{first.close!r},{first.close!r},{first.close!r},{first.adj_close!r},1000\n"
+        for day in days
+    ]
+    text = history_of(vendor, "AAPL", len(vendor.bars("AAPL")))
+    name = file_of(machine, "aapl.csv", HEAD + "".join(older) + text.removeprefix(HEAD))
+    machine.run("import-bars", name, "-s", "AAPL").ok()
+    machine.run("fetch-market-data", "-s", "AAPL").ok()
+
+    def held() -> list[dict]:
+        sql = "SELECT session, close, adj_close, volume, provider FROM price_bar_v WHERE symbol = 'AAPL' ORDER BY ts"
+        rows = machine.rows(sql)
+        truth = {bar.day.isoformat(): (bar.close, bar.adj_close) for bar in vendor.bars("AAPL")}
+        assert all(truth[row["session"]] == (row["close"], row["adj_close"]) for row in rows[60:])
+        assert [row["session"] for row in rows[:60]] == [day.isoformat() for day in days]
+        assert {row["provider"] for row in rows[:60]} == {"import"}
+        return rows
+
+    before = held()
+    for change, of_prices, words in (
+        (lambda: vendor.dividend("AAPL", 2.0), 1.0, "adjusted closes of bars before"),
+        (lambda: vendor.split("AAPL", 4.0), 0.25, "times 0.25"),
+    ):
+        change()
+        [said] = machine.run("fetch-market-data", "-s", "AAPL", "--json").ok().json["result"]["symbols"]
+        assert words in said["note"]
+        after = held()
+        of_adjusted = after[60]["adj_close"] / before[60]["adj_close"]
+        assert of_adjusted < 1
+        for now, then in zip(after[:60], before[:60], strict=True):
+            assert now["close"] == pytest.approx(then["close"] * of_prices)
+            assert now["adj_close"] == pytest.approx(then["adj_close"] * of_adjusted, rel=1e-5)
+            assert now["volume"] == pytest.approx(then["volume"] / of_prices)
+        [said] = machine.run("fetch-market-data", "-s", "AAPL", "--json").ok().json["result"]["symbols"]
+        assert (said["rows_changed"], said["status"]) == (0, "up_to_date")
+        before = after
+
+
 def test_a_file_on_another_basis_than_the_store_is_refused(machine: Machine, vendor: Vendor) -> None:
     machine.run("fetch-market-data", "-s", "AAPL").ok()
     before = machine.bars("AAPL")

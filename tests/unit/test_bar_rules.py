@@ -22,6 +22,7 @@ from marketjobs.domain.bars import (
     RawRow,
     Rejected,
     StoredBar,
+    adjusted_factor,
     broken_rule,
     check,
     is_provisional,
@@ -294,3 +295,27 @@ def test_bars_that_are_not_stored_restate_nothing_and_the_first_that_differs_is_
     before = [stored(ts=ts) for ts in (1, 2, 3)]
     assert restated([bar(1.0, 9)], before) is None
     assert restated([bar(100.0, 1), bar(101.0, 2), bar(102.0, 3)], before) == 2
+
+
+def adjusted_pair(now: list[float | None], before: list[float | None]) -> tuple[list[Bar], list[StoredBar]]:
+    bars = [Bar(number, 1.0, 1.0, 1.0, 1.0, value, None) for number, value in enumerate(now)]
+    return bars, [StoredBar(number, 1.0, value, False) for number, value in enumerate(before)]
+
+
+@pytest.mark.parametrize(
+    ("now", "before", "factor"),
+    [
+        ([9.0, 9.9], [10.0, 11.0], 0.9),
+        ([10.0, 11.00001], [10.0, 11.0], 1.0),
+        ([9.0, None], [10.0, 11.0], 0.9),
+        ([None], [10.0], None),
+        ([9.0], [None], None),
+        ([9.0, 20.0], [10.0, 10.0], None),  # no one factor explains that
+        ([], [], None),
+    ],
+)
+def test_what_older_adjusted_closes_are_worth_after_a_dividend(
+    now: list[float | None], before: list[float | None], factor: float | None
+) -> None:
+    found = adjusted_factor(*adjusted_pair(now, before))
+    assert found == (None if factor is None else pytest.approx(factor))

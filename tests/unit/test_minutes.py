@@ -188,7 +188,7 @@ def test_the_splits_since_are_what_older_bars_are_multiplied_by(
     stored = [StoredBar(n, close, None, False) for n, close in enumerate(closes)]
     given_now = [Bar(n, *[float(f"{close * factor:.7g}")] * 4, None, 1.0) for n, close in enumerate(closes)]
     assert older_factor(given_now, stored, splits) == pytest.approx(factor)
-    back = [rescaled(Bar(bar.ts, *[bar.close] * 4, None, 100.0), factor) for bar in stored]
+    back = [rescaled(Bar(bar.ts, *[bar.close] * 4, None, 100.0), factor, factor) for bar in stored]
     assert restated(back, [StoredBar(bar.ts, bar.close, None, False) for bar in given_now]) is None
 
 

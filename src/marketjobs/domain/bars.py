@@ -286,13 +286,28 @@ def older_factor(given: Sequence[Bar], stored: Sequence[StoredBar], splits: Sequ
     return None
 
 
-def rescaled(bar: Bar, factor: float) -> Bar:
-    """A bar on another split basis: prices times ``factor``, volume divided by it."""
+def adjusted_factor(given: Sequence[Bar], stored: Sequence[StoredBar]) -> float | None:
+    """By what adjusted closes must be multiplied that lie before an answer, to be on its basis; ``None``: the oldest
+    bars that both hold do not tell."""
+    final = {bar.ts: bar.adj_close for bar in stored if not bar.provisional and bar.adj_close is not None}
+    ratios = [bar.adj_close / final[bar.ts] for bar in given if bar.adj_close is not None and bar.ts in final]
+    ratios = ratios[:COMPARED_BARS]
+    if not ratios:
+        return None
+    seen = median(ratios)
+    if sum(abs(ratio - seen) <= BASIS_TOLERANCE * seen for ratio in ratios) < BASIS_MAJORITY * len(ratios):
+        return None
+    return 1.0 if abs(seen - 1) <= ADJUSTED_BY else seen
+
+
+def rescaled(bar: Bar, factor: float, adjusted: float | None) -> Bar:
+    """A bar on another split basis: prices times ``factor``, volume divided by it; its adjusted close times
+    ``adjusted`` (``None``: it is not known any more)."""
     return bar._replace(
         open=bar.open * factor,
         high=bar.high * factor,
         low=bar.low * factor,
         close=bar.close * factor,
-        adj_close=None if bar.adj_close is None else bar.adj_close * factor,
+        adj_close=None if bar.adj_close is None or adjusted is None else bar.adj_close * adjusted,
         volume=None if bar.volume is None else bar.volume / factor,
     )

@@ -216,7 +216,7 @@ class Fetch:
         """
         assert one.series.first is not None and one.series.last is not None
         with self.ctx.runtime.database.read() as tx:
-            start = max(one.series.first, found.asked[0].start)
+            start = max(one.series.first, self._speaks_from(tx, one, found))
             stored = bars.stored_bars(tx, one.asset, self.request.interval, start, one.series.last)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
@@ -237,17 +237,24 @@ class Fetch:
         )
 
     def _rebase(self, one: Plan, found: Found) -> Rebase | None:
-        """What becomes of stored minutes and hours that the vendor no longer gives.
+        """What becomes of stored bars from before the time that the vendor gives.
 
         Raises:
             HistoryCut: that can't be told.
         """
-        if not self.request.interval.is_intraday:
-            return None
         with self.ctx.runtime.database.read() as tx:
-            return bar_rebase.of_the_overlap(
-                tx, one, self.request.interval, found.bars, found.actions, found.asked[0].start
-            )
+            start = self._speaks_from(tx, one, found)
+            return bar_rebase.of_the_overlap(tx, one, self.request.interval, found.bars, found.actions, start)
+
+    def _speaks_from(self, tx: Transaction, one: Plan, found: Found) -> int:
+        """The stamp from which an answer speaks for the series: not for older bars that others brought, where the
+        vendor never had any."""
+        asked = found.asked[0].start
+        if not found.bars:
+            return asked
+        first = found.bars[0].ts
+        own = bars.supplied_before(tx, one.asset, self.request.interval, self.provider.name, first)
+        return asked if own else max(asked, first)
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
         if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
@@ -328,8 +335,8 @@ class Fetch:
         if one.prepost:
             extended.add_coverage(tx, one.asset, interval, answered)
         dropped = bars.drop(tx, one.asset, interval, found.withdrawn)
-        older = bar_rebase.apply(tx, one, interval, found.rebase, provider, fetched_at) if found.rebase else Stored()
-        stored = replace(stored, changed=stored.changed + dropped + older.changed)
+        older = bar_rebase.apply(tx, one, interval, found.rebase, fetched_at) if found.rebase else 0
+        stored = replace(stored, changed=stored.changed + dropped + older)
         self._drop_unconfirmed(tx, found)
         span = bars.span(tx, one.asset, interval)
         status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
@@ -363,9 +370,7 @@ class Fetch:
         notes = [one.note if error is None else ""]
         notes += [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
         if found and found.rebase is not None:
-            notes.append(
-                f"bars before {stamp_text(found.rebase.end, self.request.interval)} times {found.rebase.factor:g}"
-            )
+            notes.append(found.rebase.text(self.request.interval))
         if found and stored.new and not found.restated:
             notes.append(self._filled(found))
         return SymbolOutcome(

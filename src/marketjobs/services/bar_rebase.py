@@ -1,7 +1,8 @@
-"""Stored minutes and hours that the vendor no longer gives, when a split puts the rest of a series on another basis.
+"""Stored bars that the vendor does not give, when it puts the rest of a series on another basis.
 
-They can't be asked for again.  Deleting them would destroy good data, leaving them would mix two bases; so they are
-put on the new one, by the vendor's own split, and only where the bars that both hold agree with it.
+Minutes and hours that it no longer gives, and what people brought from before its time.  They can't be asked for
+again.  Deleting them would destroy good data, leaving them would mix two bases; so they are put on the new one, by
+the vendor's own split or dividend, and only where the bars that both hold agree with it.
 """
 
 from __future__ import annotations
@@ -10,21 +11,30 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from marketjobs.domain.bars import SPLIT, Action, Bar, older_factor, rescaled
+from marketjobs.domain.bars import SPLIT, Action, Bar, adjusted_factor, older_factor, rescaled
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, stamp_text
 from marketjobs.errors import HistoryCut
 from marketjobs.services.bar_plan import Plan
 from marketjobs.storage import bars
-from marketjobs.storage.bars import Stored
 from marketjobs.storage.database import Transaction
 
 
 @dataclass(frozen=True, slots=True)
 class Rebase:
-    """Bars before ``end`` are to be multiplied by ``factor`` (their volume divided)."""
+    """Bars before ``end`` are to be multiplied by ``factor`` (their volume divided), their adjusted closes by
+    ``adjusted`` (``None``: these are not known any more)."""
 
     end: int
     factor: float
+    adjusted: float | None
+
+    def text(self, interval: Interval) -> str:
+        """What a result says of it."""
+        before = f"bars before {stamp_text(self.end, interval)}"
+        if self.factor != 1.0:
+            return f"{before} times {self.factor:g}"
+        change = "left out" if self.adjusted is None else f"times {self.adjusted:g}"
+        return f"adjusted closes of {before} {change}"
 
 
 def splits_of(one: Plan, found: Sequence[Action]) -> list[Action]:
@@ -54,7 +64,8 @@ def of_the_overlap(
             f"{one.symbol}: the vendor changed its {interval} bars from {stamp_text(start, interval)} on, and no split"
             " says what the older ones, which it no longer gives, are now; the stored ones stay as they are"
         )
-    return None if factor == 1.0 else Rebase(start, factor)
+    adjusted = factor if interval.is_intraday else adjusted_factor(given, stored)
+    return None if factor == adjusted == 1.0 else Rebase(start, factor, adjusted)
 
 
 def across_a_gap(tx: Transaction, one: Plan, interval: Interval, found: Sequence[Action], start: int) -> Rebase | None:
@@ -77,10 +88,15 @@ def across_a_gap(tx: Transaction, one: Plan, interval: Interval, found: Sequence
                 f" {split.value:g} can't be told; the stored ones stay as they are"
             )
     factor = 1 / math.prod(split.value for split in later if last_fetched < split.ts)
-    return None if factor == 1.0 else Rebase(start, factor)
+    return None if factor == 1.0 else Rebase(start, factor, None)
 
 
-def apply(tx: Transaction, one: Plan, interval: Interval, rebase: Rebase, provider: int, fetched_at: int) -> Stored:
-    """Rewrite the older bars, in the transaction that stores the answer."""
-    older = [row.bar for row in bars.read(tx, one.symbol, interval, end=rebase.end)]
-    return bars.upsert(tx, one.asset, interval, [rescaled(bar, rebase.factor) for bar in older], provider, fetched_at)
+def apply(tx: Transaction, one: Plan, interval: Interval, rebase: Rebase, fetched_at: int) -> int:
+    """Rewrite the older bars, each as its supplier's, in the transaction that stores the answer; how many changed."""
+    by_supplier: dict[str, list[Bar]] = {}
+    for row in bars.read(tx, one.symbol, interval, end=rebase.end):
+        by_supplier.setdefault(row.provider, []).append(rescaled(row.bar, rebase.factor, rebase.adjusted))
+    return sum(
+        bars.upsert(tx, one.asset, interval, older, bars.provider_id(tx, name), fetched_at).changed
+        for name, older in by_supplier.items()
+    )

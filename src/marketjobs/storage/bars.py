@@ -88,6 +88,16 @@ def fetched_span(tx: Transaction, asset: int, interval: Interval, end: int) -> t
     return None if row is None or row["first"] is None else (row["first"], row["last"])
 
 
+def supplied_before(tx: Transaction, asset: int, interval: Interval, name: str, end: int) -> bool:
+    """Did a provider supply any bar of a series before a stamp?"""
+    row = tx.first(
+        "SELECT 1 AS found FROM price_bar AS b JOIN provider AS p ON p.id = b.provider_id"
+        " WHERE b.asset_id = :asset AND b.interval = :interval AND b.ts < :end AND p.name = :name LIMIT 1",
+        {"asset": asset, "interval": interval.code, "end": end, "name": name},
+    )
+    return row is not None
+
+
 def suppliers(tx: Transaction, asset: int) -> tuple[str, ...]:
     """Who supplied bars of an asset, in any interval."""
     rows = tx.all(
