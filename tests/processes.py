@@ -473,10 +473,10 @@ class RedisServer:
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
 
-    def start(self) -> None:
-        options = f"--port {self.port} --bind 127.0.0.1 --dir {self.folder} --appendonly no".split()
+    def start(self, *more: str) -> None:
+        options = f"--port {self.port} --bind 127.0.0.1 127.0.0.2 --dir {self.folder} --appendonly no".split()
         self._process = subprocess.Popen(
-            ["redis-server", *options, "--save", ""], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            ["redis-server", *options, "--save", "", *more], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         eventually(self._answers, "Redis answers")
 
@@ -492,6 +492,15 @@ class RedisServer:
         with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
             connection.sendall(f"*{len(words)}\r\n{packed}".encode())
             return connection.recv(65_536)
+
+    def freeze(self) -> None:
+        """It keeps its connections and says nothing."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         if self._process is not None:

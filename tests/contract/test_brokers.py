@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from marketjobs.config import QUEUES
 from processes import LONG, Machine, RedisServer, Running, eventually, machine_of, require_redis_server
 from rabbit import RabbitServer
 from vendor import Vendor
@@ -669,6 +670,16 @@ class TestRabbitMQ(BrokerContract):
     def broker(cls, rabbit_of_session: RabbitServer) -> Iterator[dict[str, str]]:
         rabbit_of_session.start()
         yield {"MARKETJOBS_BROKER__URL": rabbit_of_session.new_vhost()}
+
+    def test_our_queues_are_quorum_queues(
+        self, machine: Machine, worker: Running, rabbit_of_session: RabbitServer
+    ) -> None:
+        """And nothing else is left in the vhost but what control needs: no delay queues of Celery's."""
+        vhost = machine.env["MARKETJOBS_BROKER__URL"].rpartition("/")[2]
+        said = rabbit_of_session.ctl("list_queues", "-p", vhost, "name", "type", "--no-table-headers")
+        kinds = dict(line.split("\t") for line in said.splitlines())
+        assert {name for name, kind in kinds.items() if "quorum" in kind} == set(QUEUES)
+        assert [name for name in kinds if "delay" in name] == []
 
     def foreign_settings(self, machine: Machine) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from faults.audit import audit
-from processes import LONG, Machine, RedisServer, eventually
+from processes import LONG, SECRET, Machine, RedisServer, eventually
 
 pytestmark = pytest.mark.redis
 
@@ -92,16 +92,37 @@ def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redi
 
 
 def test_a_broker_that_freezes_holds_no_submit(on_redis: Machine, redis_server: RedisServer) -> None:
-    import signal
-
     redis_server.start()
-    assert redis_server._process is not None
-    redis_server._process.send_signal(signal.SIGSTOP)
+    redis_server.freeze()
     try:
         ids, slowest = on_redis.python(HAND_IN, "2", "0")
         assert slowest < 2.0
     finally:
-        redis_server._process.send_signal(signal.SIGCONT)
+        redis_server.thaw()
     on_redis.test_worker(1)
     on_redis.all_final(ids)
     assert audit(on_redis, ids) == {"succeeded": 2}
+
+
+@pytest.mark.slow
+def test_a_worker_outlives_a_freeze(on_redis: Machine, redis_server: RedisServer) -> None:
+    """Its sockets give up after ten seconds, and it comes back by itself: nobody starts it anew."""
+    redis_server.start()
+    worker = on_redis.test_worker(2)
+    main_process = on_redis.children(worker)["main"]
+    ids, _ = on_redis.python(HAND_IN, "4", "0.1")
+    on_redis.all_final(ids)
+    redis_server.freeze()
+    more, _ = on_redis.python(HAND_IN, "4", "0.1")
+    worker.says("onnection to broker lost")
+    redis_server.thaw()
+    on_redis.all_final([*ids, *more])
+    assert audit(on_redis, [*ids, *more]) == {"succeeded": 8}
+    assert on_redis.children(worker)["main"] == main_process
+
+
+def test_a_wrong_password_of_redis_is_told_in_a_line(on_redis: Machine, redis_server: RedisServer) -> None:
+    redis_server.start("--requirepass", "right")
+    on_redis.env["MARKETJOBS_BROKER__URL"] = f"redis://:{SECRET}@127.0.0.1:{redis_server.port}/0"
+    ran = on_redis.run("worker").refused(6, "refused user and password")
+    assert SECRET not in ran.out + ran.err
