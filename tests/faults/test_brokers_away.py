@@ -7,6 +7,7 @@ import time
 import pytest
 
 from faults.audit import audit
+from marketjobs.tasks.celery import REDIS_OPTIONS
 from processes import LONG, SECRET, Machine, RedisServer, eventually
 
 pytestmark = pytest.mark.redis
@@ -21,6 +22,9 @@ for number in range(int(sys.argv[1])):
     spent.append(time.monotonic() - began)
 print(json.dumps([ids, max(spent)]))
 """
+
+WARM_UP = "from jobs_for_tests import app; app.AsyncResult('x').exists()"
+"""Imports and opens what the first submit of a program needs, so that it is not counted as a submit's time."""
 
 
 @pytest.fixture
@@ -93,10 +97,11 @@ def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redi
 
 def test_a_broker_that_freezes_holds_no_submit(on_redis: Machine, redis_server: RedisServer) -> None:
     redis_server.start()
+    on_redis.run("status").ok()  # makes the store
     redis_server.freeze()
     try:
-        ids, slowest = on_redis.python(HAND_IN, "2", "0")
-        assert slowest < 2.0
+        ids, slowest = on_redis.python(f"{WARM_UP}\n{HAND_IN}", "2", "0")
+        assert slowest < 1.0
     finally:
         redis_server.thaw()
     on_redis.test_worker(1)
@@ -106,7 +111,7 @@ def test_a_broker_that_freezes_holds_no_submit(on_redis: Machine, redis_server: 
 
 @pytest.mark.slow
 def test_a_worker_outlives_a_freeze(on_redis: Machine, redis_server: RedisServer) -> None:
-    """Its sockets give up after ten seconds, and it comes back by itself: nobody starts it anew."""
+    """Longer than its sockets' patience: it goes on by itself, and nobody starts it anew."""
     redis_server.start()
     worker = on_redis.test_worker(2)
     main_process = on_redis.children(worker)["main"]
@@ -114,9 +119,9 @@ def test_a_worker_outlives_a_freeze(on_redis: Machine, redis_server: RedisServer
     on_redis.all_final(ids)
     redis_server.freeze()
     more, _ = on_redis.python(HAND_IN, "4", "0.1")
-    worker.says("onnection to broker lost")
+    time.sleep(REDIS_OPTIONS["socket_timeout"] * 1.5)
     redis_server.thaw()
-    on_redis.all_final([*ids, *more])
+    on_redis.all_final([*ids, *more], seconds=30)
     assert audit(on_redis, [*ids, *more]) == {"succeeded": 8}
     assert on_redis.children(worker)["main"] == main_process
 
