@@ -24,7 +24,8 @@ from marketjobs.providers.yahoo import Yahoo
 from marketjobs.services import attempts, jobs
 from marketjobs.services.bar_plan import GAP_TRIES
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import bars
+from marketjobs.storage import bar_state, bars
+from marketjobs.storage.bar_state import Series
 
 FIRST = date(2024, 1, 1)
 HOLIDAYS = {date(2024, 1, 15), date(2024, 2, 19), date(2024, 2, 20), date(2024, 2, 21)}
@@ -85,12 +86,10 @@ class Fetching(RuleBasedStateMachine):
         with self.runtime.database.read() as tx:
             return {one.bar.ts: one.bar.close for one in bars.read(tx, SYMBOL, Interval.DAY_1)}
 
-    def series(self) -> bars.Series:
+    def series(self) -> Series:
         with self.runtime.database.read() as tx:
-            asset = bars.asset_id(tx, SYMBOL)
-            if asset is None:
-                return bars.Series(None, None, (), ())
-            return bars.series(tx, asset, Interval.DAY_1, GAP_TRIES)
+            known = bar_state.known(tx, [SYMBOL], Interval.DAY_1, GAP_TRIES)
+        return known[SYMBOL].series if known else Series()
 
     def given_up(self) -> set[int]:
         """Rows that were rejected so often that only --force asks for them again."""

@@ -27,9 +27,9 @@ from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, Bar, Rejected
 from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.domain.ranges import Range
 from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
-from marketjobs.storage import assets, bars, schema, sqlite
+from marketjobs.storage import assets, bar_state, bars, schema, sqlite
+from marketjobs.storage.bar_state import Series
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
-from marketjobs.storage.bars import Series
 from marketjobs.storage.database import Database, open_database
 from marketjobs.storage.engine import engine_for
 from marketjobs.storage.sqlite import SqliteDatabase, SqliteTransaction
@@ -55,7 +55,8 @@ def put(database: Database, asset: int, rows: list[Bar], *, provider: str = "yah
 
 def series(database: Database, asset: int, give_up_after: int = 3) -> Series:
     with database.read() as tx:
-        return bars.series(tx, asset, DAY, give_up_after)
+        [found] = bar_state.known(tx, ["AAPL"], DAY, give_up_after).values()
+        return found.series
 
 
 def stored(database: Database, symbol: str = "AAPL", **options: Any) -> list[bars.ReadBar]:
@@ -264,7 +265,7 @@ class StoreContract:
         found = series(database, asset)
         assert (found.first, found.last) == (stamp(0), stamp(2))
         with database.read() as tx:
-            assert bars.suppliers(tx, asset) == ("rss", "yahoo")
+            assert bar_state.suppliers(tx, [asset])[asset] == ("rss", "yahoo")
 
     def test_the_view_for_people(self, database: Database, asset: int) -> None:
         put(database, asset, [bar(0), bar(1, provisional=True)], at=stamp(1))
@@ -416,7 +417,8 @@ class StoreContract:
                 bars.add_coverage(tx, one, DAY, (), Range(0, 10))
                 bars.note_gaps(tx, one, DAY, [], [Rejected(stamp(3), "future")])
                 bars.upsert_actions(tx, one, [Action(stamp(1), DIVIDEND, 0.2)], bars.provider_id(tx, "yahoo"), 1)
-        assets.describe(database, {"AAPL": AssetFacts(name="Apple"), "MSFT": AssetFacts()}, "yahoo")
+        with database.write() as tx:
+            assets.describe(tx, {"AAPL": AssetFacts(name="Apple"), "MSFT": AssetFacts()}, "yahoo")
         assert assets.purge(database, ["AAPL", "NONE"]) == ["AAPL"]
         assert assets.get(database, "AAPL") is None
         with database.read() as tx:
@@ -426,8 +428,10 @@ class StoreContract:
 
     def test_what_a_vendor_said_is_kept_and_silence_erases_nothing(self, database: Database, asset: int) -> None:
         said = AssetFacts("Apple Inc.", AssetClass.EQUITY, "USD", "NMS", "America/New_York")
-        assets.describe(database, {"AAPL": said, "NONE": said}, "yahoo")
-        assets.describe(database, {"AAPL": AssetFacts(currency="EUR")}, "yahoo")
+        with database.write() as tx:
+            assets.describe(tx, {"AAPL": said, "NONE": said}, "yahoo")
+        with database.write() as tx:
+            assets.describe(tx, {"AAPL": AssetFacts(currency="EUR")}, "yahoo")
         record = assets.get(database, "AAPL")
         assert record is not None
         assert (record.name, record.asset_class, record.currency) == ("Apple Inc.", "equity", "EUR")
@@ -439,7 +443,8 @@ class StoreContract:
     def test_hostile_text_is_only_text(self, database: Database) -> None:
         name = "'; DROP TABLE asset; -- \0 \N{ROCKET} " + "x" * 10_000
         assets.ensure(database, ["AAPL"])
-        assets.describe(database, {"AAPL": AssetFacts(name=name)}, "ya'hoo")
+        with database.write() as tx:
+            assets.describe(tx, {"AAPL": AssetFacts(name=name)}, "ya'hoo")
         record = assets.get(database, "AAPL")
         assert record is not None and record.name == self.kept(name)
 
@@ -482,7 +487,8 @@ class TestPostgresStore(StoreContract):
     def test_migrations_from_nothing_are_what_the_code_declares(self, database: Database) -> None:
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
-        from sqlmodel import SQLModel
+
+        from marketjobs.storage.tables import SQLModel
 
         with engine_for(database).connect() as connection:
             found = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
@@ -667,7 +673,8 @@ class TestSqliteStore(StoreContract):
     def test_migrations_from_nothing_are_what_the_code_declares(self, database: Database) -> None:
         from alembic.autogenerate import compare_metadata
         from alembic.migration import MigrationContext
-        from sqlmodel import SQLModel
+
+        from marketjobs.storage.tables import SQLModel
 
         with engine_for(database).connect() as connection:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
@@ -677,7 +684,8 @@ class TestSqliteStore(StoreContract):
 
     def test_migrations_build_the_same_file_as_the_declarations(self, database: Database, tmp_path: Path) -> None:
         from sqlalchemy import create_engine
-        from sqlmodel import SQLModel
+
+        from marketjobs.storage.tables import SQLModel
 
         declared = create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
         SQLModel.metadata.create_all(declared)

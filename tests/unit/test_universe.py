@@ -104,9 +104,12 @@ def test_what_can_t_be_renamed(runtime: Runtime) -> None:
 
 def test_a_vendor_s_alias_ends_with_the_symbol_and_a_new_one_begins(runtime: Runtime) -> None:
     universe.add(runtime, ["FB"])
-    assets.describe(runtime.database, {"FB": AssetFacts(name="Facebook")}, "yahoo")
+    with runtime.database.write() as tx:
+        assets.describe(tx, {"FB": AssetFacts(name="Facebook")}, "yahoo")
     universe.rename(runtime, "FB", "META")
-    assets.describe(runtime.database, {"META": AssetFacts(name="Meta")}, "yahoo")
-    assets.describe(runtime.database, {"META": AssetFacts(name="Meta")}, "yahoo")
+    with runtime.database.write() as tx:
+        assets.describe(tx, {"META": AssetFacts(name="Meta")}, "yahoo")
+    with runtime.database.write() as tx:
+        assets.describe(tx, {"META": AssetFacts(name="Meta")}, "yahoo")
     found = [(one.provider, one.symbol, one.valid_to is None) for one in universe.view(runtime, "META").aliases]
     assert found == [("yahoo", "FB", False), (assets.EVERYBODY, "FB", False), ("yahoo", "META", True)]

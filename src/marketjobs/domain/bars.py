@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, NamedTuple
@@ -140,33 +140,34 @@ def check(answer: BarAnswer, now: float) -> Checked:
 
     Work is linear but for a sort that is free on ordered rows.
     """
-    interval, wanted = answer.query.interval, answer.query.range
+    wanted = answer.query.range
+    start, end = wanted.start, wanted.end
+    rows, rejected, conflicts = _ordered(answer.rows, wanted)
     bars: list[Bar] = []
-    rejected: list[Rejected] = []
-    by_stamp: dict[int, RawRow] = {}
-    conflicts: set[int] = set()
-    for row in answer.rows:
-        known = by_stamp.setdefault(row.stamp, row)
-        if known is not row and row.stamp in wanted:
-            rejected.append(Rejected(row.stamp, "duplicate"))
-            if known[2:] != row[2:]:
-                conflicts.add(row.stamp)
     latest = now + CLOCK_TOLERANCE_SECONDS
-    open_from = answer.open_from(now)
-    for stamp in sorted(by_stamp):
-        row = by_stamp[stamp]
-        if stamp not in wanted and row.at <= latest:
+    may_change = _may_change(answer, now)
+    for row in rows:
+        stamp, at, first, high, low, last, adj, volume = row
+        inside = start <= stamp < end
+        if not inside and at <= latest:
             continue  # the margin that a vendor is asked with; what lies in the future is told all the same
         if stamp in conflicts:
             rejected.append(Rejected(stamp, "conflict"))
-        elif not _is_plainly_sound(row, latest) and (rule := broken_rule(row, now)) is not None:
+        elif (
+            # Nearly every row is plainly sound, and then need not be asked rule by rule; a NaN fails every comparison.
+            type(first) is type(high) is type(low) is type(last) is type(adj) is float
+            and type(volume) is int
+            and 0 < low <= first <= high < math.inf
+            and low <= last <= high
+            and 0 < adj < math.inf
+            and volume >= 0
+            and at <= latest
+        ):
+            if inside:
+                bars.append(Bar(stamp, first, high, low, last, adj, float(volume), may_change(stamp)))
+        elif (rule := broken_rule(row, now)) is not None:
             rejected.append(Rejected(stamp, rule))
-        elif stamp in wanted:
-            _, _, first, high, low, last, adj, volume = row
-            if interval.is_intraday:
-                provisional = stamp >= open_from
-            else:
-                provisional = is_provisional(stamp, interval, answer.session, now)
+        elif inside:
             bars.append(
                 Bar(
                     stamp,
@@ -176,24 +177,38 @@ def check(answer: BarAnswer, now: float) -> Checked:
                     float(last),
                     None if adj is None else float(adj),
                     None if volume is None else float(volume),
-                    provisional,
+                    may_change(stamp),
                 )
             )
     return Checked(bars, rejected)
 
 
-def _is_plainly_sound(row: RawRow, latest: float) -> bool:
-    """Nearly every row is, and then need not be asked rule by rule; a NaN fails every comparison."""
-    _, at, first, high, low, last, adj, volume = row
-    return (
-        type(first) is type(high) is type(low) is type(last) is type(adj) is float
-        and type(volume) is int
-        and 0 < low <= first <= high < math.inf
-        and low <= last <= high
-        and 0 < adj < math.inf
-        and volume >= 0
-        and at <= latest
-    )
+def _ordered(rows: Sequence[RawRow], wanted: Range) -> tuple[Sequence[RawRow], list[Rejected], set[int]]:
+    """Rows ascending, each stamp once; those of the range that came twice, and the stamps at which they differ."""
+    stamps = [row.stamp for row in rows]
+    if stamps == sorted(set(stamps)):
+        return rows, [], set()
+    rejected: list[Rejected] = []
+    by_stamp: dict[int, RawRow] = {}
+    conflicts: set[int] = set()
+    for row in rows:
+        known = by_stamp.setdefault(row.stamp, row)
+        if known is not row and row.stamp in wanted:
+            rejected.append(Rejected(row.stamp, "duplicate"))
+            if known[2:] != row[2:]:
+                conflicts.add(row.stamp)
+    return [by_stamp[stamp] for stamp in sorted(by_stamp)], rejected, conflicts
+
+
+def _may_change(answer: BarAnswer, now: float) -> Callable[[int], bool]:
+    """Whether the bar of a stamp is provisional, with what is the same for all of an answer worked out once."""
+    interval, session = answer.query.interval, answer.session
+    if interval.is_intraday:
+        open_from = answer.open_from(now)
+        return lambda stamp: stamp >= open_from
+    if interval is Interval.DAY_1 and session is not None and now >= session.closes_at + FINAL_AFTER_CLOSE_SECONDS:
+        return lambda stamp: False
+    return lambda stamp: is_provisional(stamp, interval, session, now)
 
 
 def broken_rule(row: RawRow, now: float) -> str | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC
 
 from marketjobs.domain.assets import AssetFacts
-from marketjobs.domain.bars import OVERLAP_BARS, SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
+from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
 from marketjobs.domain.intervals import Interval, bar_end, period_start, stamp_of, stamp_text
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, later_than, merge
-from marketjobs.domain.reports import Hold, SymbolFailure, SymbolOutcome, SymbolStatus
+from marketjobs.domain.reports import Hold, SymbolOutcome
 from marketjobs.errors import (
     BudgetSpent,
     DataRejected,
@@ -25,35 +25,19 @@ from marketjobs.errors import (
     SymbolUnknown,
 )
 from marketjobs.services import bar_rebase, loop
-from marketjobs.services.bar_plan import Plan, earliest, narrowed, plan_symbol, refuse_mixture, today, zone_of
+from marketjobs.services.bar_found import Found
+from marketjobs.services.bar_outcome import failure
+from marketjobs.services.bar_plan import Plan, earliest, narrowed, plans, refuse_mixture, today, zone_of
 from marketjobs.services.bar_rebase import Rebase
 from marketjobs.services.bar_request import FetchRequest
+from marketjobs.services.bar_store import store
 from marketjobs.services.context import JobContext
-from marketjobs.services.universe import refuse_renamed
-from marketjobs.storage import assets, bars, extended
-from marketjobs.storage.bars import Stored
+from marketjobs.storage import bars
 from marketjobs.storage.database import Transaction
 
-STORE_EVERY = 16
+STORE_EVERY = 25
 MOST_WITHDRAWN = 5
 """So many bars (or one in a hundred) may a forced restatement let go; a cut answer lacks more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One symbol's checked answers, ready to be stored."""
-
-    plan: Plan
-    asked: tuple[Range, ...]
-    bars: list[Bar]
-    rejected: list[Rejected]
-    rules: str
-    actions: list[Action]
-    facts: AssetFacts
-    open_from: int
-    restated: str | None = None
-    withdrawn: tuple[int, ...] = ()
-    rebase: Rebase | None = None
 
 
 class Fetch:
@@ -71,11 +55,9 @@ class Fetch:
     def run(self, symbols: Sequence[str]) -> list[SymbolOutcome]:
         database = self.ctx.runtime.database
         with database.read() as tx:
-            plans = [
-                plan_symbol(tx, self.request, self.provider, symbol, bars.asset_id(tx, symbol)) for symbol in symbols
-            ]
+            planned = plans(tx, self.request, self.provider, symbols)
         try:
-            loop.run(self._all(plans), on_start=self.ctx.on_end)
+            loop.run(self._all(planned), on_start=self.ctx.on_end)
         except (asyncio.CancelledError, KeyboardInterrupt):
             reason = self.ctx.why_ended()
             if not isinstance(reason, LeaseLost):
@@ -86,11 +68,11 @@ class Fetch:
             raise group.exceptions[0] from None
         return self.outcomes
 
-    async def _all(self, plans: Sequence[Plan]) -> None:
+    async def _all(self, planned: Sequence[Plan]) -> None:
         section = self.ctx.runtime.settings.providers.of(self.request.provider)
         places = asyncio.Semaphore(getattr(section, "max_connections", 1))
         async with asyncio.TaskGroup() as group:
-            for one in plans:
+            for one in planned:
                 group.create_task(self._symbol(one, places))
         self._store()
 
@@ -103,9 +85,6 @@ class Fetch:
                         provider=self.provider.name,
                         retry_after_seconds=self.hold.seconds_left(time.monotonic()),
                     )
-                if not one.asset:
-                    with self.ctx.runtime.database.read() as tx:
-                        refuse_renamed(tx, one.symbol)
                 refuse_mixture(one.symbol, self.provider, one.suppliers)
                 if one.refusal is not None:
                     raise one.refusal
@@ -261,140 +240,18 @@ class Fetch:
             until = time.monotonic() + error.retry_after_seconds
             if self.hold is None or until > self.hold.until + 1.0:
                 self.hold = Hold(until, error.message)
-        self._settle([self._outcome(one, SymbolStatus.FAILED, error=SymbolFailure.of(error))])
+        self._settle([failure(self.request, self.provider, one, error)])
 
     def _store(self) -> None:
         """Everything that is ready, in one transaction with its outcomes."""
         ready, self._ready = self._ready, []
         if not ready:
             return
-        # An asset is made once a vendor has spoken of it: a mistyped symbol leaves no trace.
-        new = [found.plan.symbol for found in ready if not found.plan.asset]
-        ids = assets.ensure(self.ctx.runtime.database, new) if new else {}
-        ready = [
-            found if found.plan.asset else replace(found, plan=replace(found.plan, asset=ids[found.plan.symbol]))
-            for found in ready
-        ]
-        settled: list[SymbolOutcome] = []
-        failed: list[SymbolOutcome] = []
-        fetched_at = int(time.time())
-        progress = (self.done + len(ready)) / self.total
         outcomes: list[JsonDict] = []
-        with self.ctx.storing(outcomes, progress) as tx:
-            assets.lock(tx, (found.plan.asset for found in ready))
-            provider = bars.provider_id(tx, self.provider.name)
-            for found in ready:
-                try:
-                    self._require_unchanged(tx, found)
-                except MarketJobsError as exc:
-                    failed.append(self._outcome(found.plan, SymbolStatus.FAILED, error=SymbolFailure.of(exc)))
-                else:
-                    settled.append(self._write(tx, found, provider, fetched_at))
+        with self.ctx.storing(outcomes, (self.done + len(ready)) / self.total) as tx:
+            settled, failed = store(tx, self.request, self.provider, ready)
             outcomes += [one.to_json() for one in settled]
-        assets.describe(
-            self.ctx.runtime.database,
-            {found.plan.symbol: found.facts for found in ready if found.facts != AssetFacts()},
-            self.provider.name,
-        )
         self._settle([*settled, *failed])
-
-    def _require_unchanged(self, tx: Transaction, found: Found) -> None:
-        """What the answer was compared with may have changed since, by another job or a person.
-
-        Raises:
-            DataRejected: the asset is another by now, or its bars have another basis; to be tried again.
-            ProviderMismatch: another provider's bars have come.
-        """
-        one = found.plan
-        if bars.asset_id(tx, one.symbol) != one.asset:
-            raise DataRejected(f"{one.symbol} was removed while it was fetched")
-        refuse_mixture(one.symbol, self.provider, bars.suppliers(tx, one.asset))
-        if found.restated is None and found.bars:
-            stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
-            if restated(found.bars, stored) is not None:
-                raise DataRejected(f"{one.symbol} was restated by another job while it was fetched")
-
-    def _write(self, tx: Transaction, found: Found, provider: int, fetched_at: int) -> SymbolOutcome:
-        one, interval = found.plan, self.request.interval
-        stored = bars.upsert(tx, one.asset, interval, found.bars, provider, fetched_at)
-        bars.upsert_actions(tx, one.asset, found.actions, provider, fetched_at)
-        if found.restated:
-            # The whole series was given anew: an event that the vendor no longer lists was withdrawn.
-            listed = {(action.ts, action.kind) for action in found.actions}
-            gone = [key for key in one.actions if key not in listed and key[0] in found.asked[0]]
-            bars.drop_actions(tx, one.asset, gone, provider)
-        bars.note_gaps(tx, one.asset, interval, found.bars, found.rejected)
-        coverage = bars.coverage(tx, one.asset, interval)
-        answered = []
-        for asked in found.asked:
-            known = Range(asked.start, min(asked.end, max(found.open_from, asked.start)))
-            if known.start < known.end:
-                answered.append(known)
-                bars.add_coverage(tx, one.asset, interval, coverage, known)
-                coverage = tuple(merge([*coverage, known]))
-        if one.prepost:
-            extended.add_coverage(tx, one.asset, interval, answered)
-        dropped = bars.drop(tx, one.asset, interval, found.withdrawn)
-        older = bar_rebase.apply(tx, one, interval, found.rebase, fetched_at) if found.rebase else 0
-        stored = replace(stored, changed=stored.changed + dropped + older)
-        self._drop_unconfirmed(tx, found)
-        span = bars.span(tx, one.asset, interval)
-        status = SymbolStatus.STORED if stored.new or stored.changed else SymbolStatus.UP_TO_DATE
-        wanted = one.wanted
-        if status is SymbolStatus.UP_TO_DATE and not bars.holds_any(tx, one.asset, interval, wanted):
-            status = SymbolStatus.EMPTY
-        return self._outcome(one, status, stored=stored, found=found, span=span)
-
-    def _drop_unconfirmed(self, tx: Transaction, found: Found) -> None:
-        # A provisional bar that the vendor passes over while it gives later ones never became a session.
-        if not found.bars:
-            return
-        given = {bar.ts for bar in found.bars} | {row.ts for row in found.rejected}
-        stored = bars.stored_bars(tx, found.plan.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
-        gone = [bar.ts for bar in stored if bar.provisional and bar.ts not in given]
-        if gone:
-            bars.drop_provisional(tx, found.plan.asset, self.request.interval, gone)
-
-    def _outcome(
-        self,
-        one: Plan,
-        status: SymbolStatus,
-        *,
-        stored: Stored | None = None,
-        found: Found | None = None,
-        span: tuple[int | None, int | None] | None = None,
-        error: SymbolFailure | None = None,
-    ) -> SymbolOutcome:
-        stored = stored or Stored()
-        first, last = span or (one.series.first, one.series.last)
-        notes = [one.note if error is None else ""]
-        notes += [found.restated or "", f"rejected: {found.rules}" if found.rules else ""] if found else []
-        if found and found.rebase is not None:
-            notes.append(found.rebase.text(self.request.interval))
-        if found and stored.new and not found.restated:
-            notes.append(self._filled(found))
-        return SymbolOutcome(
-            symbol=one.symbol,
-            interval=self.request.interval.value,
-            status=status,
-            provider=self.provider.name,
-            rows_new=stored.new,
-            rows_changed=stored.changed,
-            rows_unchanged=stored.unchanged,
-            rows_rejected=len(found.rejected) if found else 0,
-            first=None if first is None else stamp_text(first, self.request.interval),
-            last=None if last is None else stamp_text(last, self.request.interval),
-            error=error,
-            note="; ".join(note for note in notes if note) or None,
-        )
-
-    def _filled(self, found: Found) -> str:
-        """Said when more was stored than was wanted: up to the stored bars, that the history has no hole."""
-        beyond = [bar.ts for bar in found.bars if bar.ts not in found.plan.wanted]
-        if len(beyond) <= 2 * OVERLAP_BARS:
-            return ""
-        first, last = (stamp_text(stamp, self.request.interval) for stamp in (beyond[0], beyond[-1]))
-        return f"filled {first} to {last} too, so that the history has no hole"
 
     def _settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
         self.outcomes += outcomes

@@ -25,7 +25,7 @@ from marketjobs.services.bar_file import BadRow, BarFile, BarFileOptions
 from marketjobs.services.bar_plan import is_only_by_name
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_renamed
-from marketjobs.storage import assets, bars
+from marketjobs.storage import assets, bar_state, bars
 from marketjobs.storage.database import Transaction
 from marketjobs.storage.staging import Staging
 
@@ -156,7 +156,7 @@ class _Store:
         )
 
     def _refuse_other_basis(self, symbol: str, asset: int, first: int) -> None:
-        for other in bars.suppliers(self.tx, asset):
+        for other in bar_state.suppliers(self.tx, [asset])[asset]:
             if is_only_by_name(other):
                 raise ProviderMismatch(
                     f"{symbol} has bars from {other}: no others are mixed with them; nothing was stored",

@@ -13,8 +13,9 @@ from marketjobs.domain.ranges import Range, later_than, merge, subtract, whole_l
 from marketjobs.errors import MarketJobsError, ProviderMismatch, RangeUnavailable
 from marketjobs.providers.base import Provider, provider_class
 from marketjobs.services.bar_request import FetchRequest
-from marketjobs.storage import bars, extended
-from marketjobs.storage.bars import Series
+from marketjobs.services.universe import renamings
+from marketjobs.storage import bar_state, bars
+from marketjobs.storage.bar_state import Known, Series
 from marketjobs.storage.database import Transaction
 
 GAP_TRIES = 3
@@ -42,7 +43,7 @@ class Plan:
     zone: tzinfo | None = UTC
     prepost: bool = False
     note: str = ""
-    refusal: RangeUnavailable | None = field(default=None, compare=False)
+    refusal: MarketJobsError | None = field(default=None, compare=False)
 
 
 def today(provider: Provider, zone: tzinfo = UTC) -> date:
@@ -66,28 +67,39 @@ def earliest(provider: Provider, request: FetchRequest, zone: tzinfo) -> int | N
     return local_midnight(cut + timedelta(days=1), zone)
 
 
-def plan_symbol(tx: Transaction, request: FetchRequest, provider: Provider, symbol: str, asset: int | None) -> Plan:
-    """What to ask for; a plan with a ``refusal`` is for a range of which the vendor has nothing any more."""
+def plans(tx: Transaction, request: FetchRequest, provider: Provider, symbols: Sequence[str]) -> list[Plan]:
+    """What to ask for, in the order of the symbols; a plan with a ``refusal`` is for a symbol that was renamed, or
+    a range of which the vendor has nothing any more."""
+    known = bar_state.known(tx, symbols, request.interval, GAP_TRIES)
+    renamed = renamings(tx, [symbol for symbol in symbols if symbol not in known])
+    planned = [_plan(tx, request, provider, symbol, known.get(symbol)) for symbol in symbols]
+    return [replace(one, refusal=renamed[one.symbol]) if one.symbol in renamed else one for one in planned]
+
+
+def _plan(tx: Transaction, request: FetchRequest, provider: Provider, symbol: str, known: Known | None) -> Plan:
     zone: tzinfo | None = UTC
-    series = Series(None, None, (), ())
-    beyond: tuple[Range, ...] = ()
-    suppliers: tuple[str, ...] = ()
-    actions: dict[tuple[int, str], float] = {}
-    if asset is not None:
-        series = bars.series(tx, asset, request.interval, GAP_TRIES)
-        suppliers, actions = bars.suppliers(tx, asset), bars.actions(tx, asset)
+    series = known.series if known else Series()
     is_empty = series.first is None and not series.coverage
     if request.interval.is_intraday:
-        zone = zone_of(None if asset is None else bars.timezone(tx, asset)) or (None if is_empty else UTC)
-        beyond = () if asset is None else extended.coverage(tx, asset, request.interval)
+        zone = zone_of(known.timezone if known else None) or (None if is_empty else UTC)
     wanted = request.wanted(today(provider, zone or UTC), zone or UTC)
-    coverage = () if request.force or is_empty else beyond if request.prepost else series.coverage
+    coverage = () if request.force or is_empty else series.extended if request.prepost else series.coverage
     missing = subtract(wanted, coverage)
     first = earliest(provider, request, zone or UTC)
     given = missing if first is None else later_than(missing, first)
     # A series that has extended hours keeps them: an answer without them would pass for their withdrawal.
-    prepost = request.prepost or bool(beyond)
-    one = Plan(symbol, asset or 0, series, suppliers, actions, (), wanted, zone, prepost)
+    prepost = request.prepost or bool(series.extended)
+    one = Plan(
+        symbol,
+        known.asset if known else 0,
+        series,
+        known.suppliers if known else (),
+        known.actions if known else {},
+        (),
+        wanted,
+        zone,
+        prepost,
+    )
     if given != missing:
         one = _cut(one, request, provider, first)
         if not given and first is not None and wanted.end <= first:

@@ -11,14 +11,13 @@ from marketjobs.domain.intervals import day_of, iso
 from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part
 from marketjobs.domain.jobs import split as split_runs
 from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, conclude, merge
-from marketjobs.errors import Unsupported
+from marketjobs.errors import AssetRenamed, Unsupported
 from marketjobs.services.bar_fetch import Fetch
-from marketjobs.services.bar_plan import is_only_by_name, plan_symbol, refuse_mixture
+from marketjobs.services.bar_plan import is_only_by_name, plans, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.universe import refuse_renamed
-from marketjobs.storage import bars
+from marketjobs.storage import assets, bar_state, bars
 
 # A fetch reports outcomes of symbols: these are a kind's functions too.
 __all__ = ["collect", "conclude", "fetch", "identity", "merge", "plan", "prepare", "run", "split"]
@@ -40,10 +39,10 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
     with runtime.database.read() as tx:
         others = [name for name in bars.providers(tx) if name != provider.name]
         if others and (provider.only_by_name or any(map(is_only_by_name, others))):
-            for symbol in request.symbols:
-                asset = bars.asset_id(tx, symbol)
-                if asset is not None:
-                    refuse_mixture(symbol, provider, bars.suppliers(tx, asset))
+            known = assets.ids(tx, request.symbols)
+            suppliers = bar_state.suppliers(tx, list(known.values()))
+            for symbol, asset in known.items():
+                refuse_mixture(symbol, provider, suppliers[asset])
     return request.to_json()
 
 
@@ -87,16 +86,14 @@ def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[st
     provider = runtime.provider(request.provider)
     planned = []
     with runtime.database.read() as tx:
-        for symbol in request.symbols:
-            asset = bars.asset_id(tx, symbol)
-            if asset is None:
-                refuse_renamed(tx, symbol)
-            one = plan_symbol(tx, request, provider, symbol, asset)
+        for one in plans(tx, request, provider, request.symbols):
+            if isinstance(one.refusal, AssetRenamed):
+                raise one.refusal
             shown = [
                 (iso(part.start), iso(part.end))
                 if request.interval.is_intraday
                 else (day_of(part.start).isoformat(), day_of(part.end - 1).isoformat())
                 for part in one.ranges
             ]
-            planned.append((symbol, shown))
+            planned.append((one.symbol, shown))
     return planned

@@ -17,7 +17,7 @@ from marketjobs.services.bar_plan import refuse_mixture
 from marketjobs.services.bar_request import ARGUMENTS as FETCH_ARGUMENTS
 from marketjobs.services.context import JobContext
 from marketjobs.services.runtime import DEFAULT_PROVIDER, Runtime
-from marketjobs.storage import bars as stored
+from marketjobs.storage import bar_state
 
 ARGUMENTS = (*FETCH_ARGUMENTS, "group", "batch_size", "delay_seconds")
 MOST_IN_A_BATCH = 500
@@ -141,16 +141,17 @@ def _active(runtime: Runtime, provider: type[Provider], group: str | None) -> tu
     skipped: list[Skipped] = []
     active = universe.active(runtime, group)
     with runtime.database.read() as tx:
-        for asset in active:
-            if asset.asset_class != AssetClass.UNKNOWN and asset.asset_class not in can:
-                skipped.append(Skipped(asset.symbol, f"{provider.name} has no {asset.asset_class}"))
-                continue
-            try:
-                refuse_mixture(asset.symbol, provider, stored.suppliers(tx, asset.id))
-            except ProviderMismatch:
-                skipped.append(Skipped(asset.symbol, f"its bars are never mixed with {provider.name}'s"))
-            else:
-                symbols.append(asset.symbol)
+        suppliers = bar_state.suppliers(tx, [asset.id for asset in active])
+    for asset in active:
+        if asset.asset_class != AssetClass.UNKNOWN and asset.asset_class not in can:
+            skipped.append(Skipped(asset.symbol, f"{provider.name} has no {asset.asset_class}"))
+            continue
+        try:
+            refuse_mixture(asset.symbol, provider, suppliers[asset.id])
+        except ProviderMismatch:
+            skipped.append(Skipped(asset.symbol, f"its bars are never mixed with {provider.name}'s"))
+        else:
+            symbols.append(asset.symbol)
     return symbols, skipped
 
 

@@ -53,10 +53,18 @@ def symbols_of(runtime: Runtime, symbols: Iterable[str], group: str | None = Non
 
 def refuse_renamed(tx: Transaction, symbol: str) -> None:
     """Raises AssetRenamed for a symbol that nothing has now and an asset had before; asked where none has it."""
-    known = assets.renamed(tx, symbol)
-    if known is not None:
+    refusal = renamings(tx, [symbol]).get(symbol)
+    if refusal is not None:
+        raise refusal
+
+
+def renamings(tx: Transaction, symbols: Sequence[str]) -> dict[str, AssetRenamed]:
+    """Of symbols that no asset has: those that one had before, with what to say of it."""
+    found = {}
+    for symbol, known in assets.renamed(tx, symbols).items():
         when = "" if known.since is None else f" on {day_of(known.since)}"
-        raise AssetRenamed(f"{symbol} was renamed {known.new}{when}", hint=f"use {known.new}")
+        found[symbol] = AssetRenamed(f"{symbol} was renamed {known.new}{when}", hint=f"use {known.new}")
+    return found
 
 
 # -- groups -------------------------------------------------------------------------------------------------

@@ -119,13 +119,24 @@ def deactivate(database: Database, symbols: Sequence[str]) -> list[str]:
         return [symbol for symbol in symbols if symbol in found]
 
 
+_OF_AN_ASSET = (
+    "price_bar",
+    "bar_supplier",
+    "bar_coverage",
+    "bar_gap",
+    "corporate_action",
+    "asset_alias",
+    "asset_group_member",
+)
+
+
 def purge(database: Database, symbols: Sequence[str]) -> list[str]:
     """Forget these with all that is stored of them.  Returns the symbols that existed."""
     with database.write() as tx:
         found = ids(tx, symbols)
         lock(tx, found.values())
         keys = [(asset,) for asset in found.values()]
-        for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "asset_alias", "asset_group_member"):
+        for table in _OF_AN_ASSET:
             tx.run_many(f"DELETE FROM {table} WHERE asset_id = ?", keys)
         tx.run_many("DELETE FROM asset WHERE id = ?", keys)
         return [symbol for symbol in symbols if symbol in found]
@@ -153,14 +164,18 @@ def rename(tx: Transaction, asset: int, old: str, new: str, today: int) -> None:
     tx.run("UPDATE asset SET symbol = :new WHERE id = :asset", {"asset": asset, "new": new})
 
 
-def renamed(tx: Transaction, symbol: str) -> Renamed | None:
-    """The symbol by which an asset goes now that went by this one; asked where no asset has it."""
-    row = tx.first(
-        "SELECT a.symbol AS symbol, l.valid_to AS since FROM asset_alias AS l JOIN asset AS a ON a.id = l.asset_id"
-        " WHERE l.provider = :provider AND l.symbol = :symbol ORDER BY l.valid_to DESC, l.id DESC LIMIT 1",
-        {"provider": EVERYBODY, "symbol": symbol},
-    )
-    return None if row is None else Renamed(row["symbol"], row["since"])
+def renamed(tx: Transaction, symbols: Sequence[str]) -> dict[str, Renamed]:
+    """The symbols by which assets go now that went by these; asked where no asset has them."""
+    found: dict[str, Renamed] = {}
+    for part in _chunks(symbols):
+        marks = ", ".join("?" * len(part))
+        rows = tx.tuples(
+            "SELECT l.symbol, a.symbol, l.valid_to FROM asset_alias AS l JOIN asset AS a ON a.id = l.asset_id"
+            f" WHERE l.provider = ? AND l.symbol IN ({marks}) ORDER BY l.valid_to, l.id",
+            (EVERYBODY, *part),
+        )
+        found.update((old, Renamed(new, since)) for old, new, since in rows)  # the last of them counts
+    return found
 
 
 def aliases(tx: Transaction, asset: int) -> list[Alias]:
@@ -171,36 +186,41 @@ def aliases(tx: Transaction, asset: int) -> list[Alias]:
     return [Alias(row["provider"], row["symbol"], row["valid_from"], row["valid_to"]) for row in rows]
 
 
-def describe(database: Database, facts: dict[str, AssetFacts], provider: str) -> None:
+def describe(tx: Transaction, facts: Mapping[str, AssetFacts], provider: str) -> None:
     """Write what a vendor said about assets, where it is new, and the vendor's symbol as an alias."""
-    from sqlmodel import col, select
+    for part in _chunks(list(facts)):
+        marks = ", ".join("?" * len(part))
+        rows = tx.tuples(f"SELECT {_COLUMNS} FROM asset AS a WHERE a.symbol IN ({marks})", tuple(part))
+        found = {record.symbol: record for record in (AssetRecord(*row) for row in rows)}
+        changed = [
+            (*said, found[symbol].id) for symbol in sorted(found) if (said := _said(found[symbol], facts[symbol]))
+        ]
+        tx.run_many(
+            "UPDATE asset SET name = ?, asset_class = ?, currency = ?, exchange = ?, timezone = ? WHERE id = ?", changed
+        )
+        tx.run_many(
+            "INSERT INTO asset_alias (asset_id, provider, symbol, currency) SELECT a.id, ?, ?, ? FROM asset AS a"
+            " WHERE a.id = ? AND NOT EXISTS (SELECT 1 FROM asset_alias AS l WHERE l.asset_id = a.id"
+            " AND l.provider = ? AND l.symbol = ? AND l.valid_to IS NULL)",
+            [
+                (provider, symbol, facts[symbol].currency, found[symbol].id, provider, symbol)
+                for symbol in sorted(found)
+            ],
+        )
 
-    from marketjobs.storage.engine import session
-    from marketjobs.storage.tables import Asset, AssetAlias
 
-    with session(database) as current:
-        found: dict[str, Asset] = {}
-        known: set[tuple[int, str]] = set()
-        for part in _chunks(list(facts)):
-            # By number and locked: of processes that write the same, one waits for the other.
-            chosen = select(Asset).where(col(Asset.symbol).in_(part)).order_by(col(Asset.id)).with_for_update()
-            for asset in current.exec(chosen):
-                found[asset.symbol] = asset
-        for some in _chunks([asset.id for asset in found.values()]):
-            now = select(AssetAlias).where(AssetAlias.provider == provider, col(AssetAlias.valid_to).is_(None))
-            for alias in current.exec(now.where(col(AssetAlias.asset_id).in_(some))):
-                known.add((alias.asset_id, alias.symbol))
-        for symbol, asset in found.items():
-            said = facts[symbol]
-            asset.name = said.name or asset.name
-            asset.currency = said.currency or asset.currency
-            asset.exchange = said.exchange or asset.exchange
-            asset.timezone = said.timezone or asset.timezone
-            if said.asset_class is not AssetClass.UNKNOWN:
-                asset.asset_class = said.asset_class.value
-            current.add(asset)
-            if asset.id is not None and (asset.id, symbol) not in known:
-                current.add(AssetAlias(asset_id=asset.id, provider=provider, symbol=symbol, currency=said.currency))
+def _said(record: AssetRecord, facts: AssetFacts) -> tuple[str | None, ...]:
+    """The columns with what is new in them; empty: nothing is."""
+    known = (record.name, record.asset_class, record.currency, record.exchange, record.timezone)
+    asset_class = record.asset_class if facts.asset_class is AssetClass.UNKNOWN else facts.asset_class.value
+    said = (
+        facts.name or record.name,
+        asset_class,
+        facts.currency or record.currency,
+        facts.exchange or record.exchange,
+        facts.timezone or record.timezone,
+    )
+    return () if said == known else said
 
 
 def listed(database: Database, *, active_only: bool = False, group: int | None = None) -> list[AssetRecord]:

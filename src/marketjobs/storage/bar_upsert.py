@@ -42,6 +42,11 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
 
     A final bar stays final, and a provisional bar that becomes final counts as unchanged history.
     """
+    filled = [batch for batch in batches if batch.bars]
+    tx.run_many(
+        "INSERT INTO bar_supplier (asset_id, provider_id) VALUES (?, ?) ON CONFLICT (asset_id, provider_id) DO NOTHING",
+        sorted({(batch.asset, batch.provider) for batch in filled}),
+    )
     if tx.dialect == "sqlite":
         return [_upsert_sqlite(tx, batch) for batch in batches]
     return _upsert_postgres(tx, batches)

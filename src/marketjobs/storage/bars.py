@@ -12,16 +12,11 @@ from marketjobs.storage.assets import lock
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Transaction
 
+EXTENDED = 100
+"""Added to an interval's code in `bar_coverage`: asked for with pre- and post-market.
 
-@dataclass(frozen=True, slots=True)
-class Series:
-    """What is stored of one asset and interval.  ``first`` and ``last`` are stamps, ``None`` when empty;
-    ``gaps`` are stamps to be asked for again."""
-
-    first: int | None
-    last: int | None
-    coverage: tuple[Range, ...]
-    gaps: tuple[int, ...]
+That counts as coverage of the regular hours too, and not the other way round.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +93,6 @@ def supplied_before(tx: Transaction, asset: int, interval: Interval, name: str, 
     return row is not None
 
 
-def suppliers(tx: Transaction, asset: int) -> tuple[str, ...]:
-    """Who supplied bars of an asset, in any interval."""
-    rows = tx.all(
-        "SELECT name FROM provider AS p WHERE EXISTS"
-        " (SELECT 1 FROM price_bar AS b WHERE b.asset_id = :asset AND b.provider_id = p.id) ORDER BY name",
-        {"asset": asset},
-    )
-    return tuple(row["name"] for row in rows)
-
-
 def coverage(tx: Transaction, asset: int, interval: Interval) -> tuple[Range, ...]:
     """Days that were asked for and answered, ascending."""
     rows = tx.all(
@@ -115,16 +100,6 @@ def coverage(tx: Transaction, asset: int, interval: Interval) -> tuple[Range, ..
         {"asset": asset, "interval": interval.code},
     )
     return tuple(Range(row["start_ts"], row["end_ts"]) for row in rows)
-
-
-def series(tx: Transaction, asset: int, interval: Interval, give_up_after: int) -> Series:
-    """What is stored; a gap that was rejected ``give_up_after`` times is no longer asked for."""
-    gaps = tx.all(
-        "SELECT ts FROM bar_gap WHERE asset_id = :asset AND interval = :interval AND times < :most ORDER BY ts",
-        {"asset": asset, "interval": interval.code, "most": give_up_after},
-    )
-    first, last = span(tx, asset, interval)
-    return Series(first, last, coverage(tx, asset, interval), tuple(row["ts"] for row in gaps))
 
 
 def overlap_start(tx: Transaction, asset: int, interval: Interval, before: int, count: int) -> int | None:
@@ -193,18 +168,28 @@ def drop_provisional(tx: Transaction, asset: int, interval: Interval, stamps: Se
 
 def add_coverage(tx: Transaction, asset: int, interval: Interval, known: Iterable[Range], added: Range) -> None:
     """Remember that a range was asked for and answered."""
-    before = set(known)
-    after = set(merge([*before, added]))
-    key = (asset, interval.code)
-    tx.run_many(
-        "DELETE FROM bar_coverage WHERE asset_id = ? AND interval = ? AND start_ts = ?",
-        [(*key, gone.start) for gone in before - after],
-    )
-    tx.run_many(
-        "INSERT INTO bar_coverage (asset_id, interval, start_ts, end_ts) VALUES (?, ?, ?, ?)"
-        " ON CONFLICT (asset_id, interval, start_ts) DO UPDATE SET end_ts = excluded.end_ts",
-        [(*key, new.start, new.end) for new in after - before],
-    )
+    replace_coverage(tx, interval.code, [(asset, known, merge([*known, added]))])
+
+
+def replace_coverage(
+    tx: Transaction, code: int, series: Iterable[tuple[int, Iterable[Range], Iterable[Range]]]
+) -> None:
+    """Write what was asked for and answered, of many series: (asset, what is stored, what is right).
+
+    ``code`` is the interval's, plus ``EXTENDED`` for extended hours.
+    """
+    gone, new = [], []
+    for asset, before, after in series:
+        gone += [(asset, code, one.start) for one in set(before) - set(after)]
+        new += [(asset, code, one.start, one.end) for one in set(after) - set(before)]
+    if gone:
+        tx.run_many("DELETE FROM bar_coverage WHERE asset_id = ? AND interval = ? AND start_ts = ?", gone)
+    if new:
+        tx.run_many(
+            "INSERT INTO bar_coverage (asset_id, interval, start_ts, end_ts) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (asset_id, interval, start_ts) DO UPDATE SET end_ts = excluded.end_ts",
+            new,
+        )
 
 
 def note_gaps(
@@ -212,17 +197,27 @@ def note_gaps(
 ) -> None:
     """Remember rejected stamps, forget those that a good bar has filled."""
     key = (asset, interval.code)
-    if tx.first("SELECT 1 FROM bar_gap WHERE asset_id = ? AND interval = ? LIMIT 1", key) is not None:
+    gaps = tx.tuples("SELECT ts FROM bar_gap WHERE asset_id = ? AND interval = ?", key)
+    filled = {bar.ts for bar in bars} if gaps or rejected else set()
+    forgotten = [(*key, ts) for (ts,) in gaps if ts in filled]
+    if forgotten:
+        tx.run_many("DELETE FROM bar_gap WHERE asset_id = ? AND interval = ? AND ts = ?", forgotten)
+    noted = [(*key, row.ts, row.rule) for row in {row.ts: row for row in rejected}.values() if row.ts not in filled]
+    if noted:
         tx.run_many(
-            "DELETE FROM bar_gap WHERE asset_id = ? AND interval = ? AND ts = ?",
-            [(*key, bar.ts) for bar in bars],
+            "INSERT INTO bar_gap (asset_id, interval, ts, rule, times) VALUES (?, ?, ?, ?, 1)"
+            " ON CONFLICT (asset_id, interval, ts) DO UPDATE SET rule = excluded.rule, times = bar_gap.times + 1",
+            noted,
         )
-    filled = {bar.ts for bar in bars}
-    tx.run_many(
-        "INSERT INTO bar_gap (asset_id, interval, ts, rule, times) VALUES (?, ?, ?, ?, 1)"
-        " ON CONFLICT (asset_id, interval, ts) DO UPDATE SET rule = excluded.rule, times = bar_gap.times + 1",
-        [(*key, row.ts, row.rule) for row in {row.ts: row for row in rejected}.values() if row.ts not in filled],
+
+
+def with_gaps(tx: Transaction, asset_ids: Iterable[int], interval: Interval) -> set[int]:
+    """Those of these assets whose series has rejected stamps."""
+    ids = ", ".join(str(int(one)) for one in asset_ids)
+    rows = tx.tuples(
+        f"SELECT DISTINCT asset_id FROM bar_gap WHERE asset_id IN ({ids}) AND interval = ?", (interval.code,)
     )
+    return {asset for (asset,) in rows}
 
 
 def actions(tx: Transaction, asset: int) -> dict[tuple[int, str], float]:
@@ -232,11 +227,24 @@ def actions(tx: Transaction, asset: int) -> dict[tuple[int, str], float]:
 
 
 def upsert_actions(tx: Transaction, asset: int, found: Iterable[Action], provider: int, fetched_at: int) -> int:
+    """How many were new or changed."""
+    return upsert_actions_many(tx, [(asset, found)], provider, fetched_at)
+
+
+def upsert_actions_many(
+    tx: Transaction, found: Iterable[tuple[int, Iterable[Action]]], provider: int, fetched_at: int
+) -> int:
+    """The same of many assets: (asset, its actions)."""
+    rows = [
+        (asset, action.ts, action.kind, action.value, provider, fetched_at) for asset, some in found for action in some
+    ]
+    if not rows:
+        return 0
     return tx.run_many(
         "INSERT INTO corporate_action (asset_id, ts, kind, value, provider_id, fetched_at) VALUES (?, ?, ?, ?, ?, ?)"
         " ON CONFLICT (asset_id, ts, kind) DO UPDATE SET value = excluded.value, provider_id = excluded.provider_id,"
         " fetched_at = excluded.fetched_at WHERE corporate_action.value <> excluded.value",
-        [(asset, action.ts, action.kind, action.value, provider, fetched_at) for action in found],
+        rows,
     )
 
 

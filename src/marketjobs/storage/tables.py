@@ -101,6 +101,16 @@ class PriceBar(SQLModel, table=True):
     fetched_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class BarSupplier(SQLModel, table=True):
+    """Who supplied bars of an asset."""
+
+    __tablename__ = "bar_supplier"
+    __table_args__ = ({"sqlite_with_rowid": False},)
+
+    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), primary_key=True, autoincrement=False))
+
+
 class BarCoverage(SQLModel, table=True):
     """Days that were asked for and answered, as ranges from ``start_ts`` to before ``end_ts``."""
 

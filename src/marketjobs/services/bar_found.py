@@ -1,0 +1,28 @@
+"""What the answers to one symbol's questions came to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from marketjobs.domain.assets import AssetFacts
+from marketjobs.domain.bars import Action, Bar, Rejected
+from marketjobs.domain.ranges import Range
+from marketjobs.services.bar_plan import Plan
+from marketjobs.services.bar_rebase import Rebase
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One symbol's checked answers, ready to be stored."""
+
+    plan: Plan
+    asked: tuple[Range, ...]
+    bars: list[Bar]
+    rejected: list[Rejected]
+    rules: str
+    actions: list[Action]
+    facts: AssetFacts
+    open_from: int
+    restated: str | None = None
+    withdrawn: tuple[int, ...] = ()
+    rebase: Rebase | None = None
