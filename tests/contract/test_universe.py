@@ -9,6 +9,9 @@ from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, Invali
 from marketjobs.services import universe
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets
+from stores import on_both_stores
+
+runtime = on_both_stores
 
 
 def test_active_assets_of_all_and_of_a_group(runtime: Runtime) -> None:

@@ -22,6 +22,9 @@ from marketjobs.services.bar_import import ImportReport, ImportRequest, import_b
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, bars
 from marketjobs.storage.staging import Staging
+from stores import on_both_stores
+
+runtime = on_both_stores
 
 HEAD = "Date,Open,High,Low,Close,Adj Close,Volume\n"
 Importer = Callable[..., ImportReport]

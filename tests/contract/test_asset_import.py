@@ -11,6 +11,9 @@ from marketjobs.errors import BadRows, InvalidInput
 from marketjobs.services import universe
 from marketjobs.services.asset_import import AssetImportReport, import_assets
 from marketjobs.services.runtime import Runtime
+from stores import on_both_stores
+
+runtime = on_both_stores
 
 Importer = Callable[..., AssetImportReport]
 
