@@ -306,6 +306,15 @@ class StoreContract:
 
     # -- coverage and gaps --
 
+    def test_when_older_bars_were_fetched(self, database: Database, asset: int) -> None:
+        put(database, asset, [bar(0), bar(1)], at=1000)
+        put(database, asset, [bar(2), bar(3)], at=2000)
+        with database.read() as tx:
+            assert bars.fetched_span(tx, asset, DAY, stamp(3)) == (1000, 2000)
+            assert bars.fetched_span(tx, asset, DAY, stamp(2)) == (1000, 1000)
+            assert bars.fetched_span(tx, asset, DAY, stamp(0)) is None
+            assert bars.timezone(tx, asset) is None
+
     def test_coverage_grows_together(self, database: Database, asset: int) -> None:
         def add(start: int, end: int) -> tuple[Range, ...]:
             known = series(database, asset).coverage

@@ -157,14 +157,21 @@ def test_round_the_clock_the_days_bars_are_final_twenty_minutes_into_the_next() 
         assert [bar.provisional for bar in found.bars] == expected
 
 
-@given(st.integers(0, 3 * DAY_SECONDS), st.booleans())
-def test_a_bar_that_runs_is_never_final(age: int, named: bool) -> None:
+@given(st.integers(0, 3 * 24 * 60), st.booleans())
+def test_a_bar_that_runs_is_never_final(minutes: int, named: bool) -> None:
     now = 1_795_185_000
+    age = minutes * 60
     stamp = now - age
     hours = (Hours(now - 90 * DAY_SECONDS, now - 89 * DAY_SECONDS),) if named else ()
     [bar] = check(answer_of([stamp], hours), now).bars
     late = 20 * 60 if named else DAY_SECONDS
     assert bar.provisional == (age <= 300 + late)
+
+
+def test_bars_that_begin_within_a_minute_are_rejected() -> None:
+    found = check(answer_of([1_795_185_000, 1_795_185_307], ()), 1_795_300_000)
+    assert [bar.ts for bar in found.bars] == [1_795_185_000]
+    assert found.rules() == "1 off_grid"
 
 
 # Older bars after a split

@@ -146,6 +146,7 @@ def check(answer: BarAnswer, now: float) -> Checked:
     bars: list[Bar] = []
     latest = now + CLOCK_TOLERANCE_SECONDS
     may_change = _may_change(answer, now)
+    grid = 60 if answer.query.interval.is_intraday else 1
     for row in rows:
         stamp, at, first, high, low, last, adj, volume = row
         inside = start <= stamp < end
@@ -153,6 +154,8 @@ def check(answer: BarAnswer, now: float) -> Checked:
             continue  # the margin that a vendor is asked with; what lies in the future is told all the same
         if stamp in conflicts:
             rejected.append(Rejected(stamp, "conflict"))
+        elif stamp % grid:
+            rejected.append(Rejected(stamp, "off_grid"))
         elif (
             # Nearly every row is plainly sound, and then need not be asked rule by rule; a NaN fails every comparison.
             type(first) is type(high) is type(low) is type(last) is type(adj) is float

@@ -33,7 +33,6 @@ from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.bar_store import store
 from marketjobs.services.context import JobContext
 from marketjobs.storage import bars
-from marketjobs.storage.database import Transaction
 
 STORE_EVERY = 25
 MOST_WITHDRAWN = 5
@@ -195,7 +194,10 @@ class Fetch:
         """
         assert one.series.first is not None and one.series.last is not None
         with self.ctx.runtime.database.read() as tx:
-            start = max(one.series.first, self._speaks_from(tx, one, found))
+            speaks_from = bar_rebase.speaks_from(
+                tx, one, self.request.interval, self.provider.name, found.bars, found.asked[0].start
+            )
+            start = max(one.series.first, speaks_from)
             stored = bars.stored_bars(tx, one.asset, self.request.interval, start, one.series.last)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
@@ -222,18 +224,9 @@ class Fetch:
             HistoryCut: that can't be told.
         """
         with self.ctx.runtime.database.read() as tx:
-            start = self._speaks_from(tx, one, found)
-            return bar_rebase.of_the_overlap(tx, one, self.request.interval, found.bars, found.actions, start)
-
-    def _speaks_from(self, tx: Transaction, one: Plan, found: Found) -> int:
-        """The stamp from which an answer speaks for the series: not for older bars that others brought, where the
-        vendor never had any."""
-        asked = found.asked[0].start
-        if not found.bars:
-            return asked
-        first = found.bars[0].ts
-        own = bars.supplied_before(tx, one.asset, self.request.interval, self.provider.name, first)
-        return asked if own else max(asked, first)
+            return bar_rebase.decide(
+                tx, one, self.request.interval, self.provider.name, found.bars, found.actions, found.asked[0].start
+            )
 
     def _failed(self, one: Plan, error: MarketJobsError) -> None:
         if isinstance(error, ProviderError) and error.retry_after_seconds is not None:

@@ -44,6 +44,30 @@ def splits_of(one: Plan, found: Sequence[Action]) -> list[Action]:
     return sorted(Action(ts, kind, value) for (ts, kind), value in known.items())
 
 
+def speaks_from(tx: Transaction, one: Plan, interval: Interval, provider: str, given: Sequence[Bar], asked: int) -> int:
+    """The stamp from which an answer speaks for the series: not for older bars that others brought, where the
+    vendor never had any."""
+    if not given:
+        return asked
+    first = given[0].ts
+    own = bars.supplied_before(tx, one.asset, interval, provider, first)
+    return asked if own else max(asked, first)
+
+
+def decide(
+    tx: Transaction,
+    one: Plan,
+    interval: Interval,
+    provider: str,
+    given: Sequence[Bar],
+    found: Sequence[Action],
+    asked: int,
+) -> Rebase | None:
+    """What an answer that was asked for from ``asked`` on means for older bars; see :func:`of_the_overlap`."""
+    start = speaks_from(tx, one, interval, provider, given, asked)
+    return of_the_overlap(tx, one, interval, given, found, start)
+
+
 def of_the_overlap(
     tx: Transaction, one: Plan, interval: Interval, given: Sequence[Bar], found: Sequence[Action], start: int
 ) -> Rebase | None:

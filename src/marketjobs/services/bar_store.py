@@ -38,7 +38,7 @@ def store(
     before: list[list[StoredBar]] = []
     for found, stored in zip(ready, _stored(tx, request, ready, known), strict=True):
         try:
-            _require_unchanged(provider, found, known.get(found.plan.symbol), stored)
+            _require_unchanged(tx, request, provider, found, known.get(found.plan.symbol), stored)
         except MarketJobsError as exc:
             failed.append(failure(request, provider, found.plan, exc))
         else:
@@ -96,7 +96,14 @@ def _stored(
     return answer
 
 
-def _require_unchanged(provider: Provider, found: Found, known: Known | None, stored: Sequence[StoredBar]) -> None:
+def _require_unchanged(
+    tx: Transaction,
+    request: FetchRequest,
+    provider: Provider,
+    found: Found,
+    known: Known | None,
+    stored: Sequence[StoredBar],
+) -> None:
     """What the answer was compared with may have changed since, by another job or a person.
 
     Raises:
@@ -107,6 +114,12 @@ def _require_unchanged(provider: Provider, found: Found, known: Known | None, st
     if known is None or known.asset != found.plan.asset:
         raise DataRejected(f"{symbol} was removed while it was fetched")
     refuse_mixture(symbol, provider, known.suppliers)
+    if found.rebase is not None:  # older bars may be on the answer's basis by now, and must not get there twice
+        again = bar_rebase.decide(
+            tx, found.plan, request.interval, provider.name, found.bars, found.actions, found.asked[0].start
+        )
+        if again != found.rebase:
+            raise DataRejected(f"{symbol} was restated by another job while it was fetched")
     if found.restated is None and restated(found.bars, stored) is not None:
         raise DataRejected(f"{symbol} was restated by another job while it was fetched")
 
@@ -123,7 +136,7 @@ def _rewritten(
     """What an answer takes away beside what it gives: withdrawn events and bars, another basis of older ones."""
     one, interval = found.plan, request.interval
     changed = 0
-    if found.restated:
+    if found.restated and not interval.is_intraday:
         # The whole series was given anew: an event that the vendor no longer lists was withdrawn.
         listed = {(action.ts, action.kind) for action in found.actions}
         gone = [key for key in one.actions if key not in listed and key[0] in found.asked[0]]
