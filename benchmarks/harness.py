@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
 import platform
 import statistics
@@ -9,10 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
 
+Result = TypeVar("Result")
 TESTS = Path(__file__).parents[1] / "tests"
 
 
@@ -46,14 +52,98 @@ def environment(**values: str) -> Iterator[Path]:
             os.environ.update(kept)
 
 
-def rounds(contestants: Mapping[str, Callable[[], float]], count: int) -> dict[str, list[float]]:
+@contextmanager
+def postgres_database(server: str) -> Iterator[str]:
+    """A database of our own at the newest schema, dropped at the end; its address."""
+    import psycopg
+
+    from marketjobs.storage import schema
+    from marketjobs.storage.database import open_database
+
+    name = f"marketjobs_bench_{os.getpid()}"
+    with psycopg.connect(server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name}")
+    try:
+        url = urlsplit(server)._replace(path=f"/{name}").geturl()
+        database = open_database(url)
+        schema.upgrade(database)
+        database.close()
+        yield url
+    finally:
+        with psycopg.connect(server, autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def options(description: str | None, **numbers: float) -> argparse.Namespace:
+    """``--json``, and an option for each number, with its default."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="one JSON document instead of tables")
+    for name, default in numbers.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    return parser.parse_args()
+
+
+def rounds(contestants: Mapping[str, Callable[[], Result]], count: int) -> dict[str, list[Result]]:
     """Run each ``count`` times, taking turns, so that a busy moment hits all of them."""
-    measured: dict[str, list[float]] = {name: [] for name in contestants}
+    measured: dict[str, list[Result]] = {name: [] for name in contestants}
     for number in range(count):
         for name, run in contestants.items():
-            measured[name].append(run())
-            print(f"  round {number + 1}: {name}: {measured[name][-1]:.4g}", file=sys.stderr, flush=True)
+            result = run()
+            measured[name].append(result)
+            shown = f"{result:.4g}" if isinstance(result, float) else result
+            print(f"  round {number + 1}: {name}: {shown}", file=sys.stderr, flush=True)
     return measured
+
+
+@dataclass(frozen=True)
+class Table:
+    """What was measured of some contestants, beside ``peer``; ``wanted``: the least ratio of those that have one."""
+
+    title: str
+    unit: str
+    measured: Mapping[str, list[float]]
+    peer: str
+    more_is_better: bool = True
+    wanted: Mapping[str, float] = field(default_factory=dict)
+
+    def ratio(self, name: str) -> float:
+        """How many times better than the peer, by medians."""
+        ours, theirs = (statistics.median(self.measured[one]) for one in (name, self.peer))
+        ours, theirs = (ours, theirs) if self.more_is_better else (theirs, ours)
+        return ours / theirs if theirs else float("inf")
+
+    def to_json(self) -> dict[str, object]:
+        results = [
+            {
+                "name": name,
+                "median": statistics.median(values),
+                "min": min(values),
+                "max": max(values),
+                "ratio": self.ratio(name),
+                "wanted": self.wanted.get(name),
+            }
+            for name, values in self.measured.items()
+        ]
+        return {"title": self.title, "unit": self.unit, "peer": self.peer, "results": results}
+
+    def text(self) -> str:
+        lines = [
+            self.title,
+            f"{'':48} {'median':>10} {'min':>10} {'max':>10} {'ratio':>8} {'wanted':>7}  [{self.unit}]",
+        ]
+        for name, values in self.measured.items():
+            figures = " ".join(f"{one:10.4g}" for one in (statistics.median(values), min(values), max(values)))
+            wanted = f"{self.wanted[name]:7.4g}" if name in self.wanted else ""
+            lines.append(f"{name:48} {figures} {self.ratio(name):8.2f} {wanted}".rstrip())
+        return "\n".join(lines)
+
+
+def print_tables(tables: Iterable[Table], *, as_json: bool) -> None:
+    machine = f"{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores"
+    if as_json:
+        print(json.dumps({"machine": machine, "tables": [table.to_json() for table in tables]}, indent=2))
+    else:
+        print("\n\n".join([f"\n{machine}", *(table.text() for table in tables)]))
 
 
 def show(title: str, unit: str, measured: Mapping[str, list[float]], peer: str, *, more_is_better: bool) -> float:
