@@ -54,40 +54,43 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
 
 # -- SQLite -----------------------------------------------------------------------------------------------
 
-# SQLite before 3.39 has no IS DISTINCT FROM; its IS NOT means the same.
 _UPSERT_SQLITE = f"""
 INSERT INTO price_bar ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
     open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
     adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
     provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
-WHERE price_bar.open <> excluded.open OR price_bar.high <> excluded.high OR price_bar.low <> excluded.low
-   OR price_bar.close <> excluded.close OR price_bar.adj_close IS NOT excluded.adj_close
-   OR price_bar.volume IS NOT excluded.volume OR price_bar.provisional <> excluded.provisional
 """
 
 
 def _upsert_sqlite(tx: Transaction, batch: Batch) -> Stored:
+    """Compared here: reading a row and comparing it takes less than half of the time of an upsert that is told to
+    do nothing."""
     if not batch.bars:
         return Stored()
-    before = dict(
-        tx.tuples(
-            "SELECT ts, provisional FROM price_bar WHERE asset_id = ? AND interval = ? AND ts BETWEEN ? AND ?",
-            (batch.asset, batch.interval.code, batch.bars[0].ts, batch.bars[-1].ts),
-        )
+    stored = tx.tuples(
+        "SELECT ts, open, high, low, close, adj_close, volume, provisional FROM price_bar"
+        " WHERE asset_id = ? AND interval = ? AND ts BETWEEN ? AND ?",
+        (batch.asset, batch.interval.code, batch.bars[0].ts, batch.bars[-1].ts),
     )
-    known = [bar for bar in batch.bars if bar.ts in before]
+    before = {row[0]: row for row in stored}
+    key, source = (batch.asset, batch.interval.code), (batch.provider, batch.fetched_at)
     fresh = [bar for bar in batch.bars if bar.ts not in before] if before else batch.bars
-    final = [bar._replace(provisional=False) if bar.provisional else bar for bar in known if not before[bar.ts]]
-    provisional = [bar for bar in known if before[bar.ts]]
-    key = (batch.asset, batch.interval.code)
-    source = (batch.provider, batch.fetched_at)
+    rows = [(*key, *bar, *source) for bar in fresh]
     changed = 0
-    for part in (fresh, final, provisional):
-        if part:
-            written = tx.run_many(_UPSERT_SQLITE, [(*key, *bar, *source) for bar in part])
-            changed += written if part is final else 0
-    return Stored(new=len(fresh), changed=changed, unchanged=len(known) - changed)
+    for bar in batch.bars if before else ():
+        known = before.get(bar.ts)
+        if known is None or known == bar:
+            continue
+        was_provisional = known[-1]
+        if was_provisional:
+            rows.append((*key, *bar, *source))
+        elif known[:-1] != bar[:-1]:
+            rows.append((*key, *bar[:-1], False, *source))
+            changed += 1
+    if rows:
+        tx.run_many(_UPSERT_SQLITE, rows)
+    return Stored(new=len(fresh), changed=changed, unchanged=len(batch.bars) - len(fresh) - changed)
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------
