@@ -74,7 +74,7 @@ class Fetching(RuleBasedStateMachine):
         super().__init__()
         self.runtime = runtime
         with runtime.database.write() as tx:
-            for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "job", "asset"):
+            for table in ("price_bar", "bar_supplier", "bar_coverage", "bar_gap", "corporate_action", "job", "asset"):
                 tx.run(f"DELETE FROM {table}")
         self.vendor = Scripted(runtime.provider("yahoo").connection)
         self.vendor.script()
