@@ -74,12 +74,36 @@ flower_is_installed() {  # asks the Python that the command itself runs on, whic
   [ -x "$python" ] && "$python" -c 'import flower' 2>/dev/null
 }
 
+lock() {  # of two that start at once, one does; a link appears whole or not at all
+  local mine="$logs/start.$$"
+  mkdir -p "$logs" || exit 1
+  printf '%s\n%s\n' "$$" "$(began $$)" >"$mine"
+  if ! ln "$mine" "$logs/start.pid" 2>/dev/null; then
+    # One that was killed has left its lock.
+    if pid_of start >/dev/null || ! rm "$logs/start.pid" || ! ln "$mine" "$logs/start.pid" 2>/dev/null; then
+      rm -f "$mine"
+      say "another start is at work here" >&2
+      exit 1
+    fi
+  fi
+  rm -f "$mine"
+  trap unlock EXIT
+}
+
+unlock() {
+  rm -f "$logs/start.pid"
+  trap - EXIT
+}
+
 start() {
   local name running=''
   command -v "$marketjobs" >/dev/null || {
     say "there is no command $marketjobs: activate its environment, or pip install ." >&2
     exit 1
   }
+  # Settings that can't be right are told here, in one line, not in three logs.
+  "$marketjobs" --quiet config show >/dev/null || exit $?
+  lock
   for name in worker beat flower; do
     pid_of "$name" >/dev/null && running="$running $name"
   done
@@ -87,9 +111,6 @@ start() {
     say "runs already:$running (stop it: $0 stop)" >&2
     exit 1
   fi
-  # Settings that can't be right are told here, in one line, not in three logs.
-  "$marketjobs" config show >/dev/null || exit $?
-  mkdir -p "$logs" || exit 1
   launch worker
   launch beat
   if flower_is_installed; then
@@ -106,6 +127,7 @@ start() {
       exit 1
     }
   done
+  unlock
 }
 
 send() {  # send SIGNAL NAME...: to those that run

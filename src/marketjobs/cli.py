@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from marketjobs import __version__
-from marketjobs.commands import assets, data, fetch, imports, jobs, queues, run, session, setup, sync
+from marketjobs.commands import assets, cancel, data, fetch, imports, jobs, queues, run, session, setup, sync
 
 app = typer.Typer(
     name="marketjobs",
@@ -48,7 +48,7 @@ def options(
     session.OPTIONS.quiet = quiet
 
 
-for group in (setup, run, fetch, sync, jobs, queues, data, assets, imports):
+for group in (setup, run, fetch, sync, jobs, cancel, queues, data, assets, imports):
     group.register(app)
 
 
@@ -72,10 +72,7 @@ def _run() -> int:
     try:
         return _code(app(standalone_mode=False))
     except MarketJobsError as error:
-        if session.OPTIONS.verbose:
-            import traceback
-
-            traceback.print_exc()
+        _trace()
         session.show_error(error.cause, error.message, error.hint)
         code = session.exit_code(error)
         if code in (5, 130):
@@ -94,6 +91,14 @@ def _run() -> int:
         return _unexpected(error)
 
 
+def _trace() -> None:
+    """With ``-v``, where it came from."""
+    if session.OPTIONS.verbose:
+        import traceback
+
+        sys.stderr.write(session.redacted(traceback.format_exc()))
+
+
 def _unexpected(error: Exception) -> int:
     """A usage error of the command line's parser, or a defect of ours: one line either way."""
     show = getattr(error, "format_message", None)
@@ -105,11 +110,8 @@ def _unexpected(error: Exception) -> int:
         hint = f"{context.command_path} --help" if context is not None else "marketjobs --help"
         session.show_error("usage", " ".join(show().split()), hint)
         return 2
-    if session.OPTIONS.verbose:
-        import traceback
-
-        traceback.print_exc()
-    text = f"{type(error).__name__}: {' '.join(str(error).split())}"[:300].rstrip(": ")
+    _trace()
+    text = f"{type(error).__name__}: {' '.join(session.redacted(str(error)).split())}"[:300].rstrip(": ")
     session.show_error("internal_error", f"unexpected {text}", "run it again with -v to see where")
     return 1
 

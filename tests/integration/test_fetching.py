@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections import Counter
 from datetime import UTC, date, datetime
 
@@ -263,6 +264,30 @@ def test_cancelling_a_large_request_ends_its_parts(machine: Machine, vendor: Ven
     asked = len(vendor.charts())
     machine.run("fetch-market-data", "-s", "LAST", "--period", "5d", "--json").ok()
     assert {one.symbol for one in list(vendor.charts())[asked + 8 :]} <= {"LAST"}
+
+
+def test_a_cancelled_fetch_sends_nothing_more(machine: Machine, vendor: Vendor) -> None:
+    limit = {"MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["1/s"]'}
+    machine.worker("-c", "1", **limit)
+    options = [word for number in range(8) for word in ("-s", f"S{number}")]
+    ran = machine.run("fetch-market-data", *options, "--period", "5d", "--no-wait", "--json", **limit).ok()
+    eventually(lambda: len(vendor.charts()) >= 2, "the vendor is asked")
+    machine.run("cancel", ran.json["job_id"]).ok()
+    machine.in_state(ran.json["job_id"], "cancelled")
+    eventually(lambda: machine.job(ran.json["job_id"])["lease_until"] is None, "its process is done with it")
+    asked = len(vendor.charts())
+    time.sleep(3)  # in which three of the threads that it left behind would have had their turn
+    assert len(vendor.charts()) == asked < 8
+
+
+def test_what_a_fetch_had_at_its_soft_limit_is_stored(machine: Machine, vendor: Vendor) -> None:
+    machine.worker("-c", "1", MARKETJOBS_WORKER__SOFT_TIME_LIMIT="4")
+    vendor.fault("hang", symbol="SLOW", seconds=20, times=1)
+    options = [word for symbol in ("A", "B", "C", "SLOW") for word in ("-s", symbol)]
+    ran = machine.run("fetch-market-data", *options, "--period", "5d", "--json").ok().json
+    assert (ran["state"], ran["attempts"]) == ("succeeded", 2)
+    asked = Counter(one.symbol for one in vendor.charts())
+    assert asked["A"] == asked["B"] == asked["C"] == 1, "what was answered is not asked for again"
 
 
 # -- refusals -----------------------------------------------------------------------------------------------

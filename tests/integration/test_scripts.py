@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -169,3 +170,24 @@ def test_an_unknown_word_is_refused_with_the_choices(queue) -> None:
     done = queue("launch")
     assert done.returncode == 2
     assert "usage: " in done.stderr
+
+
+@pytest.mark.slow
+def test_of_two_that_start_at_once_one_does(queue, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(3) as threads:
+        ran = list(threads.map(lambda _: queue("start"), range(3)))
+    assert sorted(one.returncode for one in ran) == [0, 1, 1], [one.stderr for one in ran]
+    refused = [one.stderr for one in ran if one.returncode]
+    assert all("another start is at work" in text or "runs already" in text for text in refused)
+    log = tmp_path / "queue" / "logs" / "celery_worker.log"
+    _until(lambda: "worker starting" in log.read_text(), "a worker starts")
+    assert log.read_text().count("worker starting") == 1
+    assert not list((tmp_path / "queue" / "logs").glob("start.*"))
+
+
+def test_a_start_that_was_killed_blocks_no_other(queue, tmp_path: Path) -> None:
+    logs = tmp_path / "queue" / "logs"
+    logs.mkdir()
+    (logs / "start.pid").write_text("999999\n12345\n")
+    assert queue("start").returncode == 0
+    assert not (logs / "start.pid").exists()

@@ -11,7 +11,9 @@ import pytest
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import BudgetSpent
 from marketjobs.services import budgets as service
+from marketjobs.services import jobs
 from marketjobs.services.budgets import BudgetGate
+from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import budgets
 from marketjobs.storage.budgets import Slot
@@ -221,3 +223,31 @@ def test_threads_in_line_are_served_one_by_one_while_calls_come_within_the_patie
 def test_a_provider_has_the_rates_of_its_settings(runtime: Runtime) -> None:
     assert [str(rate) for rate, _ in runtime.gate("yahoo").left().left] == ["2/s", "2000/h"]
     assert runtime.gate("recorded").left().left == ()
+
+
+def test_a_thread_that_its_job_left_behind_spends_and_sends_nothing(make_gate: MakeGate, runtime: Runtime) -> None:
+    gate = make_gate("1/s")
+    job = jobs.submit(runtime, "their.task", {})
+    ctx = JobContext(runtime, job)
+    said: list[str] = []
+
+    def spend() -> None:
+        current_context.set(ctx)
+        try:
+            gate.spend()
+        except BudgetSpent as exc:
+            said.append(exc.message)
+
+    gate.spend()
+    waiting = threading.Thread(target=spend)
+    waiting.start()
+    give_up_at = time.monotonic() + 5
+    while not gate._turn.locked() and time.monotonic() < give_up_at:
+        time.sleep(0.005)
+    ctx.close()
+    waiting.join(timeout=10)
+    late = threading.Thread(target=spend)
+    late.start()
+    late.join(timeout=10)
+    assert said == ["the job that asked has ended"] * 2
+    assert gate.left().granted == 1

@@ -155,3 +155,22 @@ def test_the_level_of_the_settings(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     logger.error("yes")
     assert [line.split()[-1] for line in capsys.readouterr().err.splitlines()] == ["yes"]
     assert sys.stderr is not None
+
+
+def test_a_traceback_of_the_command_line_shows_no_secret(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from marketjobs import cli
+    from marketjobs.commands import session
+
+    monkeypatch.setenv("MARKETJOBS_BROKER__URL", "redis://:hunter2secret@127.0.0.1:1/0")
+    monkeypatch.setattr(session.OPTIONS, "verbose", 1)
+
+    def crash() -> None:
+        raise RuntimeError("can't reach redis://:hunter2secret@127.0.0.1:1/0")
+
+    monkeypatch.setattr(cli, "app", lambda **_: crash())
+    assert cli._run() == 1
+    out, err = capsys.readouterr()
+    assert "Traceback" in err and "RuntimeError" in err
+    assert "hunter2secret" not in out + err

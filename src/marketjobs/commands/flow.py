@@ -30,6 +30,7 @@ def submit_and_show(
 
     queue = KINDS[task].queue
     inline = inline or runtime.settings.eager
+    wait = wait or runtime.settings.eager  # handing in is running, then
     # Without a worker on the embedded queue this process will do it: no message, and no Celery to import.
     here = inline or (runtime.settings.is_embedded and wait and not workers.alive(runtime, queue))
     publish = None
@@ -60,6 +61,7 @@ def follow(runtime: Runtime, job_id: str, *, inline: bool = False, timeout_secon
     from marketjobs.errors import Interrupted, NoWorker
     from marketjobs.services import watch, workers
 
+    inline = inline or runtime.settings.eager
     try:
         with following(runtime, job_id):
             return watch.follow(runtime, job_id, inline=inline, timeout_seconds=timeout_seconds, say=render.note)

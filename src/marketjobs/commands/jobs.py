@@ -10,7 +10,7 @@ from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON, TIMEOUT
 
 if TYPE_CHECKING:
-    from marketjobs.domain.jobs import Job, JsonDict
+    from marketjobs.domain.jobs import Job, JobState, JsonDict
 
 
 class JobLayout(TypedDict):
@@ -19,6 +19,12 @@ class JobLayout(TypedDict):
 
 
 JOB = Annotated[str, typer.Argument(metavar="JOB", help="An id, or 4 or more characters of its beginning or end.")]
+STATE = Annotated[
+    list[str] | None,
+    typer.Option("--state", metavar="S", help="queued waiting running succeeded partial dead cancelled"),
+]
+TASK = Annotated[str | None, typer.Option("--task", metavar="T", help="Only this task.")]
+QUEUE = Annotated[str | None, typer.Option("--queue", metavar="Q", help="Only this queue.")]
 UTC = Annotated[bool, typer.Option("--utc", help="Times in UTC instead of the terminal's zone.")]
 
 
@@ -210,54 +216,32 @@ def result(
     raise typer.Exit(code if wait else 0)
 
 
-def cancel(
-    ids: Annotated[list[str], typer.Argument(metavar="JOB...", help="Ids of jobs.")],
-    as_json: JSON = False,
-) -> None:
-    """End jobs: those that wait at once, those that run within seconds; what they stored stays."""
-    from marketjobs.commands import render
-    from marketjobs.services import jobs
-
-    runtime = session.runtime()
-    found = [jobs.get(runtime, text) for text in ids]
-    rows = []
-    for before in found:
-        after = jobs.cancel(runtime, before.id)
-        asked = after.state.value == "running" or after.cancel_requested
-        rows.append({"job_id": after.id, "state": after.state.value, "cancelled": asked and not before.state.is_final})
-    if as_json:
-        render.json({"jobs": rows})
-        return
-    for row in rows:
-        said = {"cancelled": "cancelled", "running": "will stop within seconds"}.get(
-            str(row["state"]), f"is {row['state']} already"
-        )
-        if row["state"] == "cancelled" and not row["cancelled"]:
-            said = "is cancelled already"
-        render.line(f"job {render.short(str(row['job_id']))} {said}")
-
-
 def jobs_list(
-    state: Annotated[
-        list[str] | None,
-        typer.Option("--state", metavar="S", help="queued waiting running succeeded partial dead cancelled"),
-    ] = None,
-    task: Annotated[str | None, typer.Option(metavar="T", help="Only this task.")] = None,
+    state: STATE = None,
+    task: TASK = None,
+    queue: QUEUE = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many.")] = 20,
     children: Annotated[bool, typer.Option("--children", help="The parts of split jobs too.")] = False,
     utc: UTC = False,
     as_json: JSON = False,
 ) -> None:
     """List jobs, newest first."""
+    states = states_of(state)
+    nothing = (
+        "no such job" if states or task or queue else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
+    )
+    _list(states, task, queue, limit=limit, top_level=not children, utc=utc, as_json=as_json, nothing=nothing)
+
+
+def states_of(texts: list[str] | None) -> list[JobState]:
+    """States as they are typed, several with commas.  Raises InvalidInput, naming the choices."""
     from marketjobs.domain.jobs import JobState
     from marketjobs.errors import InvalidInput
 
     try:
-        states = [JobState(part) for text in state or [] for part in text.split(",")]
+        return [JobState(part) for text in texts or [] for part in text.split(",")]
     except ValueError as exc:
-        raise InvalidInput(f"unknown state {','.join(state or [])!r:.60}: one of {' '.join(JobState)}") from exc
-    nothing = "no such job" if states or task else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
-    _list(states, task=task, limit=limit, top_level=not children, utc=utc, as_json=as_json, nothing=nothing)
+        raise InvalidInput(f"unknown state {','.join(texts or [])!r:.60}: one of {' '.join(JobState)}") from exc
 
 
 def list_active(utc: UTC = False, as_json: JSON = False) -> None:
@@ -265,26 +249,29 @@ def list_active(utc: UTC = False, as_json: JSON = False) -> None:
     from marketjobs.domain.jobs import OPEN_STATES
 
     nothing = "nothing is queued, waiting or running"
-    _list(sorted(OPEN_STATES), task=None, limit=200, top_level=True, utc=utc, as_json=as_json, nothing=nothing)
+    _list(sorted(OPEN_STATES), None, None, limit=200, top_level=True, utc=utc, as_json=as_json, nothing=nothing)
 
 
-def _list(states, *, task, limit, top_level, utc, as_json, nothing) -> None:
+def _list(states, task, queue, *, limit, top_level, utc, as_json, nothing) -> None:
     from marketjobs.commands import render
     from marketjobs.services import jobs
     from marketjobs.services.kinds import full_name
     from marketjobs.services.views import status_json
 
     found = jobs.listed(
-        session.runtime(), states=states, task=task and full_name(task), top_level=top_level, limit=limit
+        session.runtime(),
+        states=states,
+        task=task and full_name(task),
+        queue=queue,
+        top_level=top_level,
+        limit=limit,
     )
     rows = [status_json(job) for job in found]
     if as_json:
         render.json({"jobs": rows})
         return
     if not rows:
-        render.note(
-            "no such job" if states or task else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
-        )
+        render.note(nothing)
         return
     render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in rows], **_JOB_LAYOUT)
 
@@ -342,7 +329,6 @@ def worker_stats(as_json: JSON = False) -> None:
 def register(app: typer.Typer) -> None:
     app.command("status")(status)
     app.command("result")(result)
-    app.command("cancel")(cancel)
     app.command("jobs")(jobs_list)
     app.command("list-active")(list_active)
     app.command("worker-stats")(worker_stats)

@@ -53,6 +53,18 @@ def exit_code(error: BaseException) -> int:
     return next((code for kind, code in codes if isinstance(error, kind)), 1)
 
 
+def redacted(text: str) -> str:
+    """A text of somebody else's making without our secrets."""
+    from marketjobs import config, log
+    from marketjobs.errors import MarketJobsError
+
+    try:
+        secrets = list(config.current().secrets())
+    except MarketJobsError:
+        return text  # settings that can't be read gave nobody a secret
+    return log.Redact(secrets).clean(text)
+
+
 def wants_json() -> bool:
     """Was ``--json`` typed?  Asked where an error must be shaped before any command ran."""
     return "--json" in sys.argv[1:]
@@ -62,6 +74,7 @@ def show_error(cause: str, message: str, hint: str | None) -> None:
     """One line (and what to type next) on standard error; with ``--json`` a document on standard output."""
     from marketjobs.commands import render
 
+    message = redacted(message)
     if wants_json():
         render.json({"error": {"cause": cause, "message": message, "hint": hint}})
         return

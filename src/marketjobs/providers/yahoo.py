@@ -11,6 +11,7 @@ delisting.  yfinance and curl_cffi are imported at the first request, on the thr
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 import os
 import time
@@ -89,7 +90,9 @@ class Yahoo(Provider):
         client = self._clients.get(pid)
         if client is None:
             client = self._clients[pid] = _Client(self.connection)
-        return await asyncio.get_running_loop().run_in_executor(client.threads, client.bars, query)
+        # The context goes along: a thread that waits for the budget is told when its job has ended.
+        run = contextvars.copy_context().run
+        return await asyncio.get_running_loop().run_in_executor(client.threads, run, client.bars, query)
 
     async def probe(self) -> None:
         """Five days of SPY.  Raises as :meth:`bars`."""

@@ -47,7 +47,8 @@ class Delayed(Exception):
 
 
 @cache
-def _heart_of(runtime: Runtime, pid: int) -> hearts.Heart:
+def _heart_of(runtime: Runtime, pid: int, depth: int) -> hearts.Heart:
+    """A process's heart; a job that runs inside another one (eager programs) has one of its own."""
     return hearts.Heart(runtime.database, runtime.settings.worker.lease_seconds)
 
 
@@ -69,9 +70,12 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
         job = jobs.claim(tx, job_id, hearts.owner(), runtime.settings.worker.lease_seconds)
     if job is None:
         return None
-    heart = _heart_of(runtime, os.getpid())
+    outer = current_context.get()
+    depth = outer.depth + 1 if outer else 0
+    heart = _heart_of(runtime, os.getpid(), depth)
     heart.start(job, deadline)
     ctx = JobContext(runtime, job, heart)
+    ctx.depth = depth
     mark = current_context.set(ctx)
     log.info("job.started job=%s task=%s attempt=%d", job.id, job.task, job.attempt)
     result: JsonDict | None = None
@@ -87,6 +91,7 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
     try:
         after = _concluded(ctx, job, result, error)
     finally:
+        ctx.close()
         heart.stop()
     if isinstance(error, KeyboardInterrupt | SystemExit):
         raise error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,6 +22,7 @@ from marketjobs.errors import (
     LeaseLost,
     MarketJobsError,
     ProviderError,
+    StorageError,
     SymbolDelisted,
     SymbolUnknown,
 )
@@ -63,9 +65,18 @@ class Fetch:
                 self._store()  # what has been answered need not be asked for again
             raise reason or KeyboardInterrupt from None
         except BaseExceptionGroup as group:
-            # Only what is no symbol's fault comes here: the store is away, the lease is lost, a defect.
-            raise group.exceptions[0] from None
+            # Only what is no symbol's fault comes here: the store is away, the lease is lost, its time is over.
+            raise self._kept(group.exceptions[0]) from None
+        except Exception as exc:
+            raise self._kept(exc) from None
         return self.outcomes
+
+    def _kept(self, error: BaseException) -> BaseException:
+        """What has been answered by then is stored, where it may be: it need not be asked for again."""
+        if not isinstance(error, LeaseLost | StorageError):
+            with contextlib.suppress(LeaseLost, StorageError):
+                self._store()
+        return error
 
     async def _all(self, planned: Sequence[Plan]) -> None:
         section = self.ctx.runtime.settings.providers.of(self.request.provider)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from marketjobs.domain.rates import Rate
 from marketjobs.errors import BudgetSpent
+from marketjobs.services.context import current_context
 from marketjobs.storage import budgets
 from marketjobs.storage.database import Database
 
@@ -44,6 +45,7 @@ class BudgetGate:
         with self._turn:
             began = time.monotonic()
             while True:
+                self._require_wanted()
                 began_asking = time.monotonic()
                 with self._database.write() as tx:
                     # Delays count from the store's clock, which is read once its lock is had.
@@ -58,8 +60,21 @@ class BudgetGate:
                     patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
                     self._wait(answer, began + patience)
                 elif self._leaves(answer, locked_at):
+                    if self._is_unwanted():
+                        with self._database.write() as tx:
+                            budgets.give_back(tx, answer)
+                        self._require_wanted()
                     self._after_hold = answer.after_hold
                     return
+
+    def _is_unwanted(self) -> bool:
+        ctx = current_context.get()
+        return ctx is not None and ctx.job is not None and ctx.is_over
+
+    def _require_wanted(self) -> None:
+        """A job that was cancelled leaves threads behind that wait here: they spend nothing and send nothing."""
+        if self._is_unwanted():
+            raise BudgetSpent("the job that asked has ended", provider=self._provider, retry_after_seconds=0.0)
 
     def _wait(self, later: budgets.Later, give_up_at: float) -> None:
         if time.monotonic() + later.delay_seconds > give_up_at:

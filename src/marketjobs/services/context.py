@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from typing import TYPE_CHECKING
 
 from marketjobs.domain.jobs import Job, JsonDict
 from marketjobs.domain.reports import Hold
 from marketjobs.errors import JobCancelled, JobNotFinished, LeaseLost, MarketJobsError
 from marketjobs.services import heart as hearts
-from marketjobs.services.runtime import Runtime
 from marketjobs.storage import jobs
 from marketjobs.storage.database import Transaction
+
+if TYPE_CHECKING:
+    from marketjobs.services.runtime import Runtime
 
 
 class JobContext:
@@ -24,6 +27,17 @@ class JobContext:
         self._heart = heart
         self.outcomes: list[JsonDict] = list(job.outcomes) if job else []
         self.hold: Hold | None = None
+        self.depth = 0
+        self._over = False
+
+    @property
+    def is_over(self) -> bool:
+        """Has its job ended, or must it?  For threads that it has left behind: they send nothing more."""
+        return self._over or self.why_ended() is not None
+
+    def close(self) -> None:
+        """The execution is over; what its heart says from now on is of another job."""
+        self._over = True
 
     @property
     def settled(self) -> list[JsonDict]:

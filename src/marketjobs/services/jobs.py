@@ -26,6 +26,8 @@ from marketjobs.storage import jobs
 log = logging.getLogger(__name__)
 
 WAITS_FOR_ITS_TIME = "its time"
+ALL = 2**31 - 1
+CANCELLED_AT_ONCE = 200
 LONGEST_DELAY_SECONDS = 10 * 366 * 86_400.0
 
 
@@ -132,11 +134,17 @@ def row(runtime: Runtime, job_id: str) -> Job | None:
 
 
 def listed(
-    runtime: Runtime, *, states: Sequence[JobState] = (), task: str | None = None, top_level: bool = True, limit: int
+    runtime: Runtime,
+    *,
+    states: Sequence[JobState] = (),
+    task: str | None = None,
+    queue: str | None = None,
+    top_level: bool = True,
+    limit: int = ALL,
 ) -> list[Job]:
     """Newest first, without results and outcomes."""
     with runtime.database.read() as tx:
-        return jobs.listed(tx, states=states, task=task, top_level=top_level, limit=limit)
+        return jobs.listed(tx, states=states, task=task, queue=queue, top_level=top_level, limit=limit)
 
 
 def forget(runtime: Runtime, job_id: str) -> None:
@@ -173,15 +181,28 @@ def with_its_parts(runtime: Runtime, job: Job) -> Job:
 
 
 def cancel(runtime: Runtime, job_id: str) -> Job:
-    """Ask for a job's end.  The row afterwards: cancelled, or still running (it stops within seconds), or
-    final already."""
-    with runtime.database.write() as tx:
-        if jobs.cancel(tx, job_id) is None:
-            raise JobNotFound(f"there is no job {job_id}")
-        job = required(jobs.get(tx, job_id), job_id)
-    if job.parent_id and job.state.is_final:
-        finish_parent(runtime, job.parent_id)
+    """Ask for a job's end, and that of its parts.  The row afterwards: cancelled, or still running (it stops
+    within seconds), or final already."""
+    [job] = cancel_all(runtime, [job_id])
     return job
+
+
+def cancel_all(runtime: Runtime, job_ids: Sequence[str]) -> list[Job]:
+    """The same for many, some at a time: the store is never held for long.
+
+    Raises:
+        JobNotFound: for the first id that no job has; those before it may be cancelled.
+    """
+    ended: list[Job] = []
+    for start in range(0, len(job_ids), CANCELLED_AT_ONCE):
+        with runtime.database.write() as tx:
+            for job_id in job_ids[start : start + CANCELLED_AT_ONCE]:
+                if jobs.cancel(tx, job_id) is None:
+                    raise JobNotFound(f"there is no job {job_id}")
+                ended.append(required(jobs.get(tx, job_id), job_id))
+    for parent_id in {job.parent_id for job in ended if job.parent_id and job.state.is_final}:
+        finish_parent(runtime, parent_id)
+    return ended
 
 
 def required(job: Job | None, job_id: str) -> Job:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
@@ -34,7 +35,8 @@ def run(work: Coroutine[Any, Any, T], *, on_start: Callable[[Callable[[], None]]
         return await work
 
     try:
-        return runner.run(main())
+        # A runner keeps the context that it was made in: each job has its own.
+        return runner.run(main(), context=contextvars.copy_context())
     finally:
         left = asyncio.all_tasks(loop)
         for task in left:

@@ -20,6 +20,7 @@ LOOK_FOR_WORKERS_SECONDS = 2.0
 LONGEST_SLEEP_SECONDS = 60.0
 
 Say = Callable[[str], None]
+Run = Callable[[Job], None]
 
 
 def follow(
@@ -29,9 +30,10 @@ def follow(
     inline: bool = False,
     timeout_seconds: float | None = None,
     say: Say = lambda _: None,
+    run: Run | None = None,
 ) -> Job:
     """Wait for a job's end; run it in this process when asked to, or when no worker is alive for it and the
-    queue is the embedded one.
+    queue is the embedded one.  ``run`` makes one attempt at a job that no kind has the code of.
 
     Raises:
         JobNotFinished: ``timeout_seconds`` passed, or it waits longer than a minute for a budget and nobody
@@ -67,7 +69,7 @@ def follow(
             if not said and not inline:
                 say("no worker: running here")
                 said = True
-            pause = _step(runtime, job, give_up_at)
+            pause = _step(runtime, job, give_up_at, run)
         else:
             pause = poll
             poll = min(LONGEST_POLL_SECONDS, poll * 1.2)
@@ -79,7 +81,7 @@ def _left(give_up_at: float | None) -> float:
     return LONGEST_SLEEP_SECONDS if give_up_at is None else max(0.0, give_up_at - time.monotonic())
 
 
-def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
+def _step(runtime: Runtime, job: Job, give_up_at: float | None, run: Run | None = None) -> float:
     """Do what is due of a job in this process; returns how long to pause before the next look."""
     if job.waits_for == WAITS_FOR_CHILDREN:
         return _step_children(runtime, job, give_up_at)
@@ -91,6 +93,9 @@ def _step(runtime: Runtime, job: Job, give_up_at: float | None) -> float:
     if ahead > 0:
         return _pause(job, ahead)
     if kinds.kind_of(job.task) is None:
+        if run is not None:
+            run(job)
+            return 0.0
         raise NoWorker(
             f"no worker is alive that has the code of {job.task}; job {job.id} stays {job.state}",
             hint="start the worker of the program that handed it in",

@@ -110,6 +110,7 @@ def listed(
     *,
     states: Sequence[JobState] = (),
     task: str | None = None,
+    queue: str | None = None,
     parent_id: str | None = None,
     top_level: bool = False,
     limit: int = 50,
@@ -121,6 +122,9 @@ def listed(
     if task:
         where.append("task = :task")
         params["task"] = task  # type: ignore[assignment]
+    if queue:
+        where.append("queue = :queue")
+        params["queue"] = queue  # type: ignore[assignment]
     if parent_id is not None:
         where.append("parent_id = :parent_id")
         params["parent_id"] = parent_id  # type: ignore[assignment]

@@ -85,6 +85,7 @@ def celery_settings(settings: Settings) -> dict[str, Any]:
         "task_queues": task_queues(settings),
         "task_default_queue": "default",
         "task_always_eager": settings.eager,
+        "task_store_eager_result": True,  # there is a row in any case: AsyncResult may read it
         "task_acks_late": worker.acks_late,
         "task_reject_on_worker_lost": worker.acks_late,
         "task_soft_time_limit": worker.soft_time_limit,

@@ -7,7 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,8 +18,8 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from marketjobs.config import QUEUES
 from marketjobs.domain.jobs import Job, JobState, JsonDict
-from marketjobs.errors import ConfigError, InvalidInput, JobFailed, TimeLimit, Unsupported
-from marketjobs.services import attempts, jobs
+from marketjobs.errors import ConfigError, InvalidInput, JobFailed, JobNotFinished, TimeLimit, Unsupported
+from marketjobs.services import attempts, jobs, watch
 from marketjobs.services.attempts import Delayed
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.tasks.runtime import runtime
@@ -44,6 +44,7 @@ class JobTask(Task):
 
     abstract = True
     throws = (JobFailed,)  # a dead job is no surprise: one line in the log, no traceback
+    queue: str | None = None
     Request = "marketjobs.tasks.request:JobRequest"
     Strategy = "marketjobs.tasks.request:job_strategy"
 
@@ -54,17 +55,12 @@ class JobTask(Task):
             InvalidInput: the arguments, or an option that could not be kept through a crash.
             StorageError: the job was not accepted.
         """
-        for name in REFUSED:
-            if options.get(name):
-                raise InvalidInput(
-                    f"{name} is not durable and therefore refused: use a job with children, or hand in the next job"
-                )
+        if self.app.conf.task_always_eager:
+            return self.apply(args, kwargs, task_id=task_id, **options)
         _refuse_what_is_not_kept(options)
         queue = _known_queue(options.get("queue") or self.queue)
         priority = _priority(options.get("priority"))
         arguments = self.bind_arguments(args, kwargs)
-        if self.app.conf.task_always_eager:
-            return self.apply(args, kwargs, task_id=task_id)
         from marketjobs.tasks.publish import publisher
 
         job = jobs.submit(
@@ -78,6 +74,28 @@ class JobTask(Task):
             delay_seconds=_delay(options.get("countdown"), options.get("eta")),
         )
         return self.AsyncResult(job.id)
+
+    def apply(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
+        """Hand in a job and run it here, its children too, without a broker; as Celery does it, at once whatever
+        ``countdown`` says.  A job that must wait for longer than a minute (a budget) is left waiting.
+
+        Raises: as :meth:`apply_async`; how the job itself went is its result's to tell.
+        """
+        _refuse_what_is_not_kept(options)
+        job = jobs.submit(
+            runtime(),
+            self.name,
+            self.bind_arguments(args, kwargs),
+            job_id=task_id,
+            queue=_known_queue(options.get("queue") or self.queue),
+        )
+        with suppress(JobNotFinished):
+            watch.follow(runtime(), job.id, inline=True, run=self._run_here)
+        return self.AsyncResult(job.id)
+
+    def _run_here(self, job: Job) -> None:
+        """One attempt at a job that only this task has the code of, with a request as in a worker."""
+        super().apply((), {}, task_id=job.id, throw=False)
 
     def bind_arguments(self, args: Any, kwargs: Any) -> JsonDict:
         """Positional and named arguments by name, as the row keeps them."""
@@ -220,6 +238,12 @@ def _priority(given: Any) -> int:
 
 
 def _refuse_what_is_not_kept(options: Mapping[str, Any]) -> None:
+    """Raises InvalidInput for what a job could not keep through a crash."""
+    for name in REFUSED:
+        if options.get(name) not in (None, [], ()):
+            raise InvalidInput(
+                f"{name} is not durable and therefore refused: use a job with children, or hand in the next job"
+            )
     for name, instead in NOT_PER_CALL.items():
         given = options.get(name)
         if given and not (name == "headers" and set(given) <= BEATS_HEADERS):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from marketjobs.domain.jobs import Job
+from marketjobs.errors import JobNotFinished
 from marketjobs.services import jobs
 from marketjobs.services.kinds import full_name
 from marketjobs.tasks.runtime import runtime
@@ -27,9 +28,12 @@ def submit(task: str, **arguments: Any) -> Job:
     name = full_name(task)
     if runtime().settings.eager:
         job = jobs.submit(runtime(), name, arguments)
-        from marketjobs.services.watch import follow
+        from marketjobs.services.watch import current, follow
 
-        return follow(runtime(), job.id, inline=True)
+        try:
+            return follow(runtime(), job.id, inline=True)
+        except JobNotFinished:  # it waits for a budget, for longer than anybody waits here
+            return current(runtime(), job.id)
     from marketjobs.tasks.publish import publisher
 
     return jobs.submit(runtime(), name, arguments, publish=publisher(runtime().settings))
