@@ -359,7 +359,7 @@ class BrokerContract:
             {"symbols": "AAPL"},
             {"symbols": ["AA\0PL"]},
             {"symbols": ["AAPL"], "provider": "nonsense"},
-            {"symbols": ["AAPL"], "interval": "1m"},
+            {"symbols": ["AAPL"], "interval": "5d"},
             {"symbols": ["AAPL"], "nonsense": 1},
             {"symbols": [["AAPL"]]},
         ],
