@@ -45,6 +45,9 @@ hypothesis_settings.register_profile(
     "marketjobs", deadline=None, database=None, suppress_health_check=[HealthCheck.too_slow]
 )
 hypothesis_settings.load_profile("marketjobs")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell has whatever it starts in the background ignore Ctrl-C, and so would every process that tests interrupt.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FOREIGN = ("MARKETJOBS_", "CELERY_")
 FOREIGN_NAMES = ("REDIS_URL", "DATABASE_URL", "XDG_CONFIG_HOME", "XDG_DATA_HOME")

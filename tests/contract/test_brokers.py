@@ -491,6 +491,17 @@ class BrokerContract:
         )
         assert survived == {}, machine.said()[-6000:]
         assert machine.children(worker)["main"] == main_process
+        at_once = self.program(
+            machine,
+            """
+            pair = [nap.delay(1.5, f"at once {n}") for n in range(2)]
+            answer = False
+            while not (answer or all(r.ready() for r in pair)):
+                answer = [r.state for r in pair] == ["STARTED", "STARTED"]
+                time.sleep(0.02)
+            """,
+        )
+        assert at_once, "a message has cost the worker a place of its pool"
 
     # -- Celery's own tools
 

@@ -88,6 +88,16 @@ class JobRequest(Request):
     """A message in a worker's main process.  When the process that ran its job is gone, the row is released at
     once instead of after its lease."""
 
+    def revoked(self) -> bool:
+        """Asked once a place of the pool was taken for it.  An error here (stamps that are a number) would keep the
+        place for ever; a revoked message gives it back."""
+        try:
+            return bool(super().revoked())
+        except Exception as exc:  # a door: no message may cost a place
+            log.error("message.refused error=%s", type(exc).__name__)
+            self.acknowledge()
+            return True
+
     def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> Any:
         error = exc_info.exception
         if isinstance(error, ExceptionWithTraceback):
