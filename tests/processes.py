@@ -277,6 +277,8 @@ class Machine:
 
     def rows(self, sql: str, *params: Any) -> list[dict[str, Any]]:
         """What the store holds, read by another program than ours."""
+        if self.server_url is not None:
+            return self._server_rows(sql, params)
         if not self.database.exists():
             return []
         try:
@@ -288,7 +290,25 @@ class Machine:
                 return []
             raise
 
+    @property
+    def server_url(self) -> str | None:
+        """The address of the store where it is PostgreSQL."""
+        return self.env.get("MARKETJOBS_DATABASE__URL")
+
+    def _server_rows(self, sql: str, params: Sequence[Any]) -> list[dict[str, Any]]:
+        import psycopg
+        from psycopg.rows import dict_row
+
+        assert self.server_url is not None
+        with psycopg.connect(self.server_url, row_factory=dict_row) as connection:
+            native = sql.replace("%", "%%").replace("?", "%s") if params else sql
+            cursor = connection.execute(native, params or None)
+            return cursor.fetchall() if cursor.description else []
+
     def write(self, sql: str, *params: Any) -> None:
+        if self.server_url is not None:
+            self._server_rows(sql, params)
+            return
         with closing(sqlite3.connect(self.database, timeout=30)) as connection, connection:
             connection.execute(sql, params)
 

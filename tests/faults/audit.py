@@ -29,9 +29,10 @@ def audit(machine: Machine, submitted: Sequence[str]) -> Counter[str]:
     for one in machine.started:
         assert SECRET not in one.out + one.err
     doubled = machine.rows(
-        "SELECT symbol, session, count(*) AS n FROM price_bar_v GROUP BY symbol, interval, session HAVING n > 1"
+        "SELECT symbol, ts, count(*) AS n FROM price_bar_v GROUP BY symbol, interval, ts HAVING count(*) > 1"
     )
     assert doubled == []
-    assert machine.rows("SELECT 1 FROM price_bar WHERE ts % 86400 <> 0") == []
-    assert machine.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
+    assert machine.rows("SELECT 1 FROM price_bar WHERE interval >= 20 AND ts % 86400 <> 0") == []
+    if machine.server_url is None:
+        assert machine.rows("PRAGMA integrity_check") == [{"integrity_check": "ok"}]
     return states
