@@ -225,12 +225,12 @@ class Ledger(RuleBasedStateMachine):
         with self.database.write() as tx:
             row = jobs.get(tx, parent)
             assert row is not None
-            is_open = jobs.open_children(tx, parent) > 0
+            is_open = jobs.has_open_children(tx, parent)
+            assert [one.id for one in jobs.open_children(tx, parent)] == sorted(jobs.open_parts(tx, parent))
+            assert is_open == bool(jobs.open_parts(tx, parent))
             waiting = [one.id for one in jobs.parents_to_finish(tx)]
             assert (parent in waiting) == (not is_open and not row.state.is_final)
-            if is_open:
-                jobs.refresh_parent(tx, parent)
-            else:
+            if not is_open:
                 done = jobs.finish_parent(tx, row, JobState.PARTIAL, {"symbols": []}, None, None)
                 assert done == (not row.state.is_final), "once, and not after it was cancelled"
 
