@@ -1,20 +1,23 @@
 """Writing bars in bulk: only rows that are new or differ are written, whichever store it is.
 
-SQLite: one prepared statement for many rows.  PostgreSQL: binary COPY, straight into the table where a range holds
-nothing yet, else into a temporary table that is joined against the stored rows: an unchanged row costs no write.
+What is stored is read by ranges of the key and compared here, so that the cost is that of the batch, however large
+the table.  SQLite: one prepared statement for many rows.  PostgreSQL: binary COPY, straight into the table for what
+is new, by way of a temporary table for what replaces a row.
 """
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import Interval
 from marketjobs.storage.database import Transaction
 
-COLUMNS = "asset_id, interval, ts, open, high, low, close, adj_close, volume, provisional, provider_id, fetched_at"
+BAR_COLUMNS = "ts, open, high, low, close, adj_close, volume, provisional"
+COLUMNS = f"asset_id, interval, {BAR_COLUMNS}, provider_id, fetched_at"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +50,46 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
         "INSERT INTO bar_supplier (asset_id, provider_id) VALUES (?, ?) ON CONFLICT (asset_id, provider_id) DO NOTHING",
         sorted({(batch.asset, batch.provider) for batch in filled}),
     )
-    if tx.dialect == "sqlite":
-        return [_upsert_sqlite(tx, batch) for batch in batches]
-    return _upsert_postgres(tx, batches)
+    stored, write = (_stored_sqlite, _write_sqlite) if tx.dialect == "sqlite" else (_stored_postgres, _write_postgres)
+    compared = [_compared(batch, before) for batch, before in zip(batches, stored(tx, batches), strict=True)]
+    write(
+        tx, [one.fresh for one in compared if one.fresh.bars], [one.replaced for one in compared if one.replaced.bars]
+    )
+    return [one.outcome for one in compared]
+
+
+@dataclass(frozen=True, slots=True)
+class _Compared:
+    """What of a batch is new, what replaces a stored row, and how the whole is told."""
+
+    fresh: Batch
+    replaced: Batch
+    outcome: Stored
+
+
+def _compared(batch: Batch, before: list[tuple[Any, ...]]) -> _Compared:
+    """``before``: the stored rows of the batch's range, ascending, in the columns of a bar."""
+    nothing = replace(batch, bars=())
+    if not before:
+        return _Compared(batch, nothing, Stored(new=len(batch.bars)))
+    if before == batch.bars:  # the usual answer, told without a look at each bar
+        return _Compared(nothing, nothing, Stored(unchanged=len(batch.bars)))
+    known = {row[0]: row for row in before}
+    fresh = [bar for bar in batch.bars if bar.ts not in known]
+    replaced: list[Bar] = []
+    changed = 0
+    for bar in batch.bars:
+        row = known.get(bar.ts)
+        if row is None or row == bar:
+            continue
+        was_provisional = row[-1]
+        if was_provisional:
+            replaced.append(bar)
+        elif row[:-1] != bar[:-1]:
+            replaced.append(bar._replace(provisional=False))
+            changed += 1
+    outcome = Stored(len(fresh), changed, len(batch.bars) - len(fresh) - changed)
+    return _Compared(replace(batch, bars=fresh), replace(batch, bars=replaced), outcome)
 
 
 # -- SQLite -----------------------------------------------------------------------------------------------
@@ -63,34 +103,18 @@ ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
 """
 
 
-def _upsert_sqlite(tx: Transaction, batch: Batch) -> Stored:
-    """Compared here: reading a row and comparing it takes less than half of the time of an upsert that is told to
-    do nothing."""
-    if not batch.bars:
-        return Stored()
-    stored = tx.tuples(
-        "SELECT ts, open, high, low, close, adj_close, volume, provisional FROM price_bar"
-        " WHERE asset_id = ? AND interval = ? AND ts BETWEEN ? AND ?",
-        (batch.asset, batch.interval.code, batch.bars[0].ts, batch.bars[-1].ts),
-    )
-    before = {row[0]: row for row in stored}
-    key, source = (batch.asset, batch.interval.code), (batch.provider, batch.fetched_at)
-    fresh = [bar for bar in batch.bars if bar.ts not in before] if before else batch.bars
-    rows = [(*key, *bar, *source) for bar in fresh]
-    changed = 0
-    for bar in batch.bars if before else ():
-        known = before.get(bar.ts)
-        if known is None or known == bar:
-            continue
-        was_provisional = known[-1]
-        if was_provisional:
-            rows.append((*key, *bar, *source))
-        elif known[:-1] != bar[:-1]:
-            rows.append((*key, *bar[:-1], False, *source))
-            changed += 1
-    if rows:
-        tx.run_many(_UPSERT_SQLITE, rows)
-    return Stored(new=len(fresh), changed=changed, unchanged=len(batch.bars) - len(fresh) - changed)
+def _stored_sqlite(tx: Transaction, batches: Sequence[Batch]) -> Iterator[list[tuple[Any, ...]]]:
+    range_of = "asset_id = ? AND interval = ? AND ts BETWEEN ? AND ?"
+    sql = f"SELECT {BAR_COLUMNS} FROM price_bar WHERE {range_of} ORDER BY ts"
+    for batch in batches:
+        key = (batch.asset, batch.interval.code)
+        yield tx.tuples(sql, (*key, batch.bars[0].ts, batch.bars[-1].ts)) if batch.bars else []
+
+
+def _write_sqlite(tx: Transaction, fresh: Sequence[Batch], replaced: Sequence[Batch]) -> None:
+    for batch in (*fresh, *replaced):
+        key, source = (batch.asset, batch.interval.code), (batch.provider, batch.fetched_at)
+        tx.run_many(_UPSERT_SQLITE, [(*key, *bar, *source) for bar in batch.bars])
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------
@@ -102,27 +126,12 @@ CREATE TEMP TABLE IF NOT EXISTS incoming_bar (
 ) ON COMMIT DELETE ROWS;
 DELETE FROM incoming_bar
 """
-_MERGE = f"""
-WITH differing AS MATERIALIZED (
-    SELECT incoming.*, stored.provisional AS was FROM incoming_bar AS incoming
-    LEFT JOIN price_bar AS stored USING (asset_id, interval, ts)
-    WHERE stored.ts IS NULL
-       OR stored.open <> incoming.open OR stored.high <> incoming.high OR stored.low <> incoming.low
-       OR stored.close <> incoming.close OR stored.adj_close IS DISTINCT FROM incoming.adj_close
-       OR stored.volume IS DISTINCT FROM incoming.volume
-       OR (stored.provisional = 1 AND incoming.provisional = 0)
-), written AS (
-    INSERT INTO price_bar ({COLUMNS})
-    SELECT asset_id, interval, ts, open, high, low, close, adj_close, volume,
-           CASE WHEN was = 0 THEN 0 ELSE provisional END, provider_id, fetched_at
-    FROM differing
-    ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
-        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-        adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
-        provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
-)
-SELECT asset_id, interval, count(*) FILTER (WHERE was IS NULL), count(*) FILTER (WHERE was = 0)
-FROM differing GROUP BY asset_id, interval
+_REPLACE = f"""
+INSERT INTO price_bar ({COLUMNS}) SELECT {COLUMNS} FROM incoming_bar
+ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
+    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+    adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
+    provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
 """
 _COPY_HEAD = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 _COPY_TAIL = b"\xff\xff"
@@ -133,46 +142,35 @@ _ROW_TAIL = struct.Struct(">" + "".join(_FIELDS[kind] for kind in "hiq"))
 _DOUBLE = struct.Struct(">id")
 
 
-def _upsert_postgres(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
-    filled = _with_rows(tx, batches)
-    fresh = [batch for number, batch in enumerate(batches) if number not in filled]
-    known = [batches[number] for number in sorted(filled)]
-    if any(batch.bars for batch in fresh):
-        tx.copy(f"COPY price_bar ({COLUMNS}) FROM STDIN (FORMAT BINARY)", _binary(fresh))
-    counts: dict[tuple[int, int], tuple[int, int]] = {}
-    if known:
-        tx.run(_INCOMING)
-        tx.copy(f"COPY incoming_bar ({COLUMNS}) FROM STDIN (FORMAT BINARY)", _binary(known))
-        counts = {(asset, code): (new, changed) for asset, code, new, changed in tx.tuples(_MERGE)}
-    answer = []
-    for number, batch in enumerate(batches):
-        if number in filled:
-            new, changed = counts.get((batch.asset, batch.interval.code), (0, 0))
-            answer.append(Stored(new, changed, len(batch.bars) - new - changed))
-        else:
-            answer.append(Stored(new=len(batch.bars)))
-    return answer
-
-
-def _with_rows(tx: Transaction, batches: Sequence[Batch]) -> set[int]:
-    """The numbers of the batches whose range holds a row already."""
-    ranges = [
-        (number, batch.asset, batch.interval.code, batch.bars[0].ts, batch.bars[-1].ts)
+def _stored_postgres(tx: Transaction, batches: Sequence[Batch]) -> list[list[tuple[Any, ...]]]:
+    stored: list[list[tuple[Any, ...]]] = [[] for _ in batches]
+    # Whole numbers all of them: nothing to bind, and any number of them fits.
+    ranges = ", ".join(
+        f"({number}, {batch.asset}, {batch.interval.code}, {batch.bars[0].ts}, {batch.bars[-1].ts})"
         for number, batch in enumerate(batches)
         if batch.bars
-    ]
-    if not ranges:
-        return set()
-    # Whole numbers all of them: nothing to bind, and any number of them fits.
-    values = ", ".join(f"({number}, {asset}, {code}, {first}, {last})" for number, asset, code, first, last in ranges)
-    rows = tx.tuples(
-        f"""
-        SELECT number FROM (VALUES {values}) AS wanted (number, asset, code, first, last)
-        WHERE EXISTS (SELECT 1 FROM price_bar AS bar WHERE bar.asset_id = wanted.asset
-                      AND bar.interval = wanted.code::smallint AND bar.ts BETWEEN wanted.first AND wanted.last)
-        """
     )
-    return {row[0] for row in rows}
+    if ranges:
+        rows = tx.tuples(
+            f"""
+            SELECT number, {BAR_COLUMNS} FROM (VALUES {ranges}) AS wanted (number, asset, code, first, last)
+            JOIN price_bar AS bar ON bar.asset_id = wanted.asset AND bar.interval = wanted.code::smallint
+                                 AND bar.ts BETWEEN wanted.first AND wanted.last
+            ORDER BY number, ts
+            """
+        )
+        for row in rows:
+            stored[row[0]].append(row[1:])
+    return stored
+
+
+def _write_postgres(tx: Transaction, fresh: Sequence[Batch], replaced: Sequence[Batch]) -> None:
+    if fresh:
+        tx.copy(f"COPY price_bar ({COLUMNS}) FROM STDIN (FORMAT BINARY)", _binary(fresh))
+    if replaced:
+        tx.run(_INCOMING)
+        tx.copy(f"COPY incoming_bar ({COLUMNS}) FROM STDIN (FORMAT BINARY)", _binary(replaced))
+        tx.run(_REPLACE)
 
 
 def _binary(batches: Iterable[Batch]) -> Iterator[bytes]:
