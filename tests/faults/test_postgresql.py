@@ -35,15 +35,9 @@ def test_without_tables_every_command_names_the_one_that_makes_them(
     machine: Machine, postgres_server: PostgresServer
 ) -> None:
     machine.env["MARKETJOBS_DATABASE__URL"] = postgres_server.new_database()
-    for command in (
-        ("fetch-market-data", "-s", "AAPL"),
-        ("status",),
-        ("worker",),
-        ("beat",),
-        ("init",),
-        ("prices", "AAPL"),
-    ):
-        machine.run(*command).refused(6, "has no tables yet", "try: marketjobs db upgrade")
+    for command in ("fetch-market-data -s AAPL", "status", "worker", "beat", "init", "prices AAPL", "assets list"):
+        said = machine.run(*command.split()).refused(6, "has no tables yet")
+        assert "try: marketjobs db upgrade" in said.err
     machine.run("db", "upgrade").ok()
     machine.run("fetch-market-data", "-s", "AAPL").ok()
 
