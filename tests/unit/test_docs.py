@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.util
 import os
 import re
 import shlex
 import subprocess
+import sys
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -16,8 +19,11 @@ from typing import Any
 import pytest
 import typer
 
-from marketjobs import config
+from marketjobs import config, errors
 from marketjobs.cli import app
+from marketjobs.commands.session import exit_code
+from marketjobs.storage import schema
+from marketjobs.storage.sqlite import SqliteDatabase
 
 TOP = Path(__file__).resolve().parents[2]
 PAGES = sorted([*TOP.glob("*.md"), *TOP.glob("docs/*.md")])
@@ -80,6 +86,16 @@ def _fenced(text: str) -> list[tuple[str, str]]:
     return re.findall(r"^```(\w*)\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
 
 
+def _prose(page: Path) -> str:
+    """A page without its fenced blocks."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+
+
+def _inline(page: Path) -> list[str]:
+    """What stands between backticks."""
+    return re.findall(r"`([^`\n]+)`", _prose(page))
+
+
 def _typed(page: Path) -> list[str]:
     """The `marketjobs ...` lines that a reader may paste: fenced shell blocks, and inline code."""
     text = page.read_text()
@@ -90,7 +106,9 @@ def _typed(page: Path) -> list[str]:
         for line in body.splitlines()
         for part in re.split(r"&&|\|", line.partition(" #")[0].removeprefix("$ "))
     ]
-    lines += re.findall(r"`([^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.MULTILINE | re.DOTALL))
+    # In a service's file, a crontab.
+    lines += [line for _, body in _fenced(text) for line in re.findall(r"/bin/(marketjobs .+)", body)]
+    lines += _inline(page)
     return [line for line in lines if line.startswith("marketjobs ") and "..." not in line]
 
 
@@ -134,16 +152,210 @@ def test_there_are_command_lines_to_check() -> None:
         _parse("marketjobs prices AAPL --nosuch")
 
 
+def _options(command: Any) -> set[str]:
+    own = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
+    return own.union(*(_options(one) for one in getattr(command, "commands", {}).values()))
+
+
+OF_ANY_COMMAND = {"-h", "--help", "--install-completion"}
+
+
 @pages
-def test_python_in_the_documentation_compiles(page: Path) -> None:
-    for language, body in _fenced(page.read_text()):
-        if language == "python":
-            compile(body, str(page), "exec")
+def test_options_that_are_named_alone_exist(page: Path) -> None:
+    known = _options(typer.main.get_command(app)) | OF_ANY_COMMAND
+    named = {
+        word
+        for text in _inline(page)
+        if text.startswith("-")
+        for word in text.split()
+        if re.match(r"--?[a-z]", word, re.I)
+    }
+    assert sorted(named - known) == []
+
+
+# -- settings ---------------------------------------------------------------------------------------------
+
+OUR_VARIABLES = {
+    "MARKETJOBS_HOME", "MARKETJOBS_CONFIG", "MARKETJOBS_COMMAND", "MARKETJOBS_RECORDED",
+    "MARKETJOBS_TEST_REQUIRE", "MARKETJOBS_TEST_REDIS_URL",
+}  # fmt: skip
+
+
+@pages
+def test_settings_that_are_named_exist_and_have_the_default_that_is_told(page: Path) -> None:
+    fields = dict(config.settings_keys())
+    wrong = []
+    for key, told in re.findall(r"`\[([\w.]+\] \w+)`(?: \((\d+)\))?", _prose(page)):
+        field = fields.get(key.replace("] ", "."))
+        if field is None or (told and float(told) != field.default):
+            wrong.append(f"[{key} ({told})")
+    variables = {f"MARKETJOBS_{key.replace('.', '__').upper()}" for key in fields} | OUR_VARIABLES
+    wrong += sorted(
+        set(re.findall(r"\bMARKETJOBS_[A-Z_]*[A-Z]", page.read_text())) - variables - {"MARKETJOBS_SECTION__KEY"}
+    )
+    assert wrong == []
+
+
+def test_there_are_settings_to_check() -> None:
+    assert "`[worker] lease_seconds` (30)" in (TOP / "docs" / "many-workers.md").read_text()
+
+
+# -- Python -----------------------------------------------------------------------------------------------
+
+
+def _python(page: Path) -> list[str]:
+    return [body for language, body in _fenced(page.read_text()) if language == "python"]
+
+
+def _unresolved(tree: ast.AST) -> Iterator[str]:
+    """Imports, and attributes of imported modules, that are not there."""
+    modules: dict[str, Any] = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for name in node.names:
+                if importlib.util.find_spec(name.name) is None:
+                    yield name.name
+                elif name.name.startswith("marketjobs"):
+                    modules[name.asname or name.name.partition(".")[0]] = importlib.import_module(name.name)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            if importlib.util.find_spec(node.module) is None:
+                yield node.module
+            elif node.module.startswith("marketjobs"):
+                found = importlib.import_module(node.module)
+                yield from (f"{node.module}.{one.name}" for one in node.names if not hasattr(found, one.name))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Attribute):
+            path = ast.unparse(node).split(".")
+            found = modules.get(path[0])
+            for name in path[1:]:
+                if found is not None and not hasattr(found, name):
+                    yield ".".join(path)
+                found = getattr(found, name, None)
+
+
+@pages
+def test_python_in_the_documentation_compiles_and_its_names_exist(page: Path) -> None:
+    assert [name for body in _python(page) for name in _unresolved(ast.parse(body))] == []
+
+
+def test_a_name_that_is_not_there_is_seen() -> None:
+    wrong = "import marketjobs\nfrom marketjobs.tasks.bars import nosuch\nmarketjobs.read.nosuch()"
+    assert sorted(_unresolved(ast.parse(wrong))) == ["marketjobs.read.nosuch", "marketjobs.tasks.bars.nosuch"]
+
+
+def test_snippets_of_the_page_for_newcomers_run(tmp_path: Path) -> None:
+    """Those that touch no vendor: in the order of the page, over a year of recorded history."""
+    page = TOP / "docs" / "coming-from-celery-and-yfinance.md"
+    frame, task, schedule = (
+        next(body for body in _python(page) if mark in body)
+        for mark in ("pd.DataFrame", "myjobs.report", "beat_schedule")
+    )
+    script = "\n".join(
+        (
+            "import warnings; warnings.simplefilter('ignore')",
+            "import marketjobs",
+            "marketjobs.submit('fetch_market_data', symbols=['AAPL'], provider='recorded', period='1y')",
+            frame,
+            "assert len(bars) > 200 and returns.notna().sum() == len(bars) - 1, bars",
+            task,
+            "assert report.delay('AAPL').get()['bars'] == len(marketjobs.read.bars('AAPL'))",
+            schedule,
+            "app.loader.import_default_modules()  # as beat does",
+            "assert {one['task'] for one in app.conf.beat_schedule.values()} <= set(app.tasks)",
+        )
+    )
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MARKETJOBS_")}
+    environment |= {
+        "MARKETJOBS_HOME": str(tmp_path / "home"),
+        "MARKETJOBS_CONFIG": os.devnull,
+        "CELERY_TASK_ALWAYS_EAGER": "1",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+
+
+# -- tables -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def fresh_store(tmp_path_factory: pytest.TempPathFactory) -> SqliteDatabase:
+    database = SqliteDatabase(tmp_path_factory.mktemp("store") / "fresh.db")
+    schema.ensure(database)
+    return database
+
+
+@pages
+def test_tables_that_are_named_exist_and_sql_can_be_run(page: Path, fresh_store: SqliteDatabase) -> None:
+    with fresh_store.read() as tx:
+        known = {row[0] for row in tx.tuples("SELECT name FROM sqlite_master WHERE type IN ('table', 'view')")}
+        assert set(re.findall(r"\b(?:table|view)\s+`(\w+)`", _prose(page))) <= known
+        for language, body in _fenced(page.read_text()):
+            if language == "sql":
+                tx.tuples(body)
+
+
+# -- causes and exit codes ---------------------------------------------------------------------------------
+
+WITHOUT_A_CLASS = {"internal_error", "usage", "unknown_task", "worker_lost"}
+"""Causes that no class of the tree has: of the command line, of processes, of other people's code."""
+
+
+def _tree(kind: type[errors.MarketJobsError] = errors.MarketJobsError) -> Iterator[type[errors.MarketJobsError]]:
+    yield kind
+    for below in kind.__subclasses__():
+        if below.__module__ == errors.__name__:  # not those that tests make
+            yield from _tree(below)
+
+
+def _table(page: Path, title: str) -> list[list[str]]:
+    """The rows of the first table under a title, without its head; cells as they are written."""
+    [section] = re.findall(rf"^## {title}\n(.*?)(?=^## |\Z)", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+def test_each_cause_is_explained_once_with_whether_it_is_tried_again() -> None:
+    told = [(row[0].strip("`"), row[2]) for row in _table(TOP / "docs" / "troubleshooting.md", "Causes")]
+    wanted = {kind.cause: "yes" if kind.retryable else "no" for kind in _tree()}
+    assert {cause: again for cause, again in told if cause not in WITHOUT_A_CLASS} == wanted
+    assert sorted(cause for cause, _ in told) == sorted(wanted.keys() | WITHOUT_A_CLASS)
+
+
+def test_causes_without_a_class_are_in_the_code() -> None:
+    code = "".join(file.read_text() for file in (TOP / "src" / "marketjobs").rglob("*.py"))
+    assert [cause for cause in WITHOUT_A_CLASS if f'"{cause}"' not in code] == []
+
+
+@pages
+def test_causes_in_other_tables_exist(page: Path) -> None:
+    """In tables with a column "cause"."""
+    known = {kind.cause for kind in _tree()} | WITHOUT_A_CLASS
+    named: set[str] = set()
+    for table in re.findall(r"(?:^\|.*\|\n)+", page.read_text(), flags=re.MULTILINE):
+        head, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+        if "cause" in head:
+            named.update(cell.strip("`") for row in rows if (cell := row[head.index("cause")]).startswith("`"))
+    assert sorted(named - known) == []
+
+
+def test_exit_codes_are_told_alike_and_are_those_of_the_errors() -> None:
+    readme = re.findall(r"^\| (\d+) \|", (TOP / "README.md").read_text(), flags=re.MULTILINE)
+    told = [row[0] for row in _table(TOP / "docs" / "troubleshooting.md", "Exit codes")]
+    assert told == readme
+    made = {str(exit_code(_bare(kind))) for kind in _tree()}
+    assert made - set(told) == set()
+    assert set(told) - made == {"0", "3"}, "done, partly done: those are no errors"
+
+
+def _bare(kind: type[errors.MarketJobsError]) -> errors.MarketJobsError:
+    return kind("x", provider="x") if issubclass(kind, errors.ProviderError) else kind("x")
 
 
 @pages
 def test_files_and_functions_that_are_named_exist(page: Path) -> None:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
+    text = _prose(page)
     roots = (TOP, TOP / "src" / "marketjobs")
     files = re.findall(r"`([\w.]+(?:/[\w.]+)*\.(?:py|toml|txt|sh))`", text)
     missing = [name for name in files if not any((root / name).is_file() for root in roots) and "NNNN" not in name]
@@ -165,8 +377,7 @@ def test_bash_of_the_project_parses() -> None:
 
 
 def _anchors(page: Path) -> set[str]:
-    text = re.sub(r"^```.*?^```$", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
-    titles = re.findall(r"^#+ +(.+)$", text, flags=re.MULTILINE)
+    titles = re.findall(r"^#+ +(.+)$", _prose(page), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).strip().replace(" ", "-") for title in titles}
 
 

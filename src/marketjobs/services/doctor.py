@@ -68,13 +68,18 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
     return findings
 
 
+def _fix(error: MarketJobsError, otherwise: str) -> str:
+    """An error's own hint, but for the one that leads here."""
+    return error.hint if error.hint and error.hint != "marketjobs doctor" else otherwise
+
+
 def _store(runtime: Runtime) -> Iterator[Finding]:
     try:
         database = runtime.database
         with database.write() as tx:
             skew = tx.now() - time.time()
     except MarketJobsError as exc:
-        yield Finding("database", ERROR, exc.message, exc.hint or "look at [database] url: marketjobs config show")
+        yield Finding("database", ERROR, exc.message, _fix(exc, "look at [database] url: marketjobs config show"))
         return
     yield Finding("database", OK, f"{database.label}, writable, schema current")
     file = runtime.settings.database_file
@@ -157,5 +162,5 @@ def _provider(runtime: Runtime, name: str) -> Finding:
             title,
             ERROR,
             f"{exc.cause}: {exc.message}",
-            exc.hint or "check the network, [network] proxy and ca_bundle",
+            _fix(exc, "check the network, [network] proxy and ca_bundle"),
         )

@@ -14,7 +14,7 @@ from redis.exceptions import AuthenticationError, RedisError, ResponseError
 from marketjobs.config import QUEUES, Settings
 from marketjobs.errors import BrokerUnavailable, BrokerUnusable
 from marketjobs.services.bounded import within
-from marketjobs.services.brokers import broker_label, user_name, virtual_host
+from marketjobs.services.brokers import broker_kind, broker_label, user_name, virtual_host
 from marketjobs.tasks.direct import Broker, opened
 
 T = TypeVar("T")
@@ -74,7 +74,8 @@ def _explained(settings: Settings, error: Exception) -> BrokerUnavailable:
     if isinstance(error, AccessRefused | AuthenticationError):
         if "no access to" in reason or "access to" in reason:
             return BrokerUnusable(f"{label}: {reason}", hint=_permissions(settings))
-        guest = "; RabbitMQ lets guest in from its own host only" if user_name(settings) == "guest" else ""
+        is_guest = broker_kind(settings) == "RabbitMQ" and user_name(settings) == "guest"
+        guest = "; RabbitMQ lets guest in from its own host only" if is_guest else ""
         return BrokerUnusable(
             f"{label} refused user and password", hint=f"look at [broker] url: marketjobs config show{guest}"
         )
