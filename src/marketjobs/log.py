@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import logging.handlers
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
@@ -77,9 +76,11 @@ def set_up(settings: Settings, *, name: str | None = None, verbose: int = 0, qui
         level = logging.CRITICAL
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if name and settings.logging.folder:
+        from logging.handlers import WatchedFileHandler
+
         folder = Path(settings.logging.folder).expanduser()
         folder.mkdir(parents=True, exist_ok=True)
-        handlers.append(logging.handlers.WatchedFileHandler(folder / f"{name}.log"))
+        handlers.append(WatchedFileHandler(folder / f"{name}.log"))
     redact = Redact(list(settings.secrets()))
     for handler in handlers:
         handler.addFilter(redact)

@@ -27,7 +27,7 @@ from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, Bar, Rejected
 from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.domain.ranges import Range
 from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
-from marketjobs.storage import assets, bar_state, bars, schema, sqlite
+from marketjobs.storage import assets, bar_state, bars, schema, sqlite, totals
 from marketjobs.storage.bar_state import Series
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Database, open_database
@@ -302,7 +302,7 @@ class StoreContract:
             for one in (asset, other):
                 bars.add_coverage(tx, one, DAY, (), Range(stamp(0), stamp(6)))
             assert bars.latest(tx) == [("AAPL", "1d", stamp(0), stamp(5))]
-            assert bars.summary(tx) == {"active": 2, "assets": 2}
+            assert totals.assets(tx) == {"active": 2, "assets": 2}
 
     # -- coverage and gaps --
 

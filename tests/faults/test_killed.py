@@ -385,8 +385,8 @@ def test_a_thawed_worker_of_another_host_writes_nothing(machine: Machine, vendor
     hang(vendor, 2.0)
     frozen = machine.start_python(
         """
-        from marketjobs.services import heart
-        heart.host = lambda: "elsewhere"
+        from marketjobs.services import processes
+        processes.host = lambda: "elsewhere"
         from marketjobs.cli import main
         main(["-v", "fetch-market-data", "-s", "AAPL", "-s", "IBM", "--inline"])
         """,

@@ -11,7 +11,7 @@ import pytest
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import BudgetSpent
 from marketjobs.services import budgets as service
-from marketjobs.services import jobs
+from marketjobs.services import jobs, vendors
 from marketjobs.services.budgets import BudgetGate
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.runtime import Runtime
@@ -221,8 +221,8 @@ def test_threads_in_line_are_served_one_by_one_while_calls_come_within_the_patie
 
 
 def test_a_provider_has_the_rates_of_its_settings(runtime: Runtime) -> None:
-    assert [str(rate) for rate, _ in runtime.gate("yahoo").left().left] == ["2/s", "2000/h"]
-    assert runtime.gate("recorded").left().left == ()
+    assert [str(rate) for rate, _ in vendors.gate(runtime, "yahoo").left().left] == ["2/s", "2000/h"]
+    assert vendors.gate(runtime, "recorded").left().left == ()
 
 
 def test_a_thread_that_its_job_left_behind_spends_and_sends_nothing(make_gate: MakeGate, runtime: Runtime) -> None:

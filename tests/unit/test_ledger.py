@@ -29,8 +29,7 @@ from marketjobs.errors import (
     StorageUnavailable,
     SymbolUnknown,
 )
-from marketjobs.services import attempts, kinds, mend
-from marketjobs.services import heart as hearts
+from marketjobs.services import attempts, kinds, mend, processes
 from marketjobs.services import jobs as ledger
 from marketjobs.services.attempts import Delayed
 from marketjobs.services.context import JobContext, current_context
@@ -146,7 +145,7 @@ class Steps:
 
     def claim(self, job: Job, owner: str | None = None, lease: float = 30.0) -> Job | None:
         with self.runtime.database.write() as tx:
-            return jobs.claim(tx, job.id, owner or hearts.owner(), lease)
+            return jobs.claim(tx, job.id, owner or processes.owner(), lease)
 
     def claimed(self, job: Job, owner: str | None = None, lease: float = 30.0) -> Job:
         found = self.claim(job, owner, lease)
@@ -949,7 +948,7 @@ def test_a_parent_of_a_kind_that_is_not_installed_here_is_left_for_another(
 @pytest.fixture
 def dead_owner(python: Python) -> str:
     """The owner of a process of this host that is gone."""
-    process = python("from marketjobs.services.heart import owner; print(owner())")
+    process = python("from marketjobs.services.processes import owner; print(owner())")
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err
     return out.strip()
@@ -979,7 +978,7 @@ def test_a_process_that_lives_here_is_left_its_job_though_its_lease_is_over(step
 
 def test_another_process_with_the_same_number_is_not_the_owner(steps: Steps) -> None:
     job = steps.submit()
-    steps.claimed(job, f"{hearts.host()}/{os.getpid()}/1", lease=3600)
+    steps.claimed(job, f"{processes.host()}/{os.getpid()}/1", lease=3600)
     assert mend.expire(steps.runtime) == 1
 
 
@@ -1038,7 +1037,7 @@ def test_a_heartbeat_between_look_and_act_saves_a_job(steps: Steps) -> None:
 
 def test_a_lost_pool_process_releases_its_job_at_once(steps: Steps) -> None:
     job = steps.submit()
-    steps.claimed(job, f"{hearts.host()}/4242/17@worker")
+    steps.claimed(job, f"{processes.host()}/4242/17@worker")
     assert mend.release_lost(steps.runtime, job.id, 424, "worker_lost", "killed") is None, "another process"
     assert mend.release_lost(steps.runtime, job.id, 4242, "worker_lost", "it was killed") == "queued"
     row = steps.row(job)
@@ -1049,7 +1048,7 @@ def test_a_lost_pool_process_releases_its_job_at_once(steps: Steps) -> None:
 
 def test_a_job_that_was_ended_by_its_time_limit_waits_a_little(steps: Steps) -> None:
     job = steps.submit()
-    steps.claimed(job, f"{hearts.host()}/4242/17")
+    steps.claimed(job, f"{processes.host()}/4242/17")
     mend.release_lost(steps.runtime, job.id, 4242, "time_limit", "600 s")
     assert steps.row(job).run_at - time.time() == pytest.approx(2.0, abs=0.5)
     assert steps.claim(job) is None
@@ -1057,7 +1056,7 @@ def test_a_job_that_was_ended_by_its_time_limit_waits_a_little(steps: Steps) -> 
 
 def test_a_store_that_is_away_leaves_a_lost_job_to_its_lease(steps: Steps, monkeypatch: pytest.MonkeyPatch) -> None:
     job = steps.submit()
-    steps.claimed(job, f"{hearts.host()}/4242/17")
+    steps.claimed(job, f"{processes.host()}/4242/17")
 
     def away(*_: object) -> None:
         raise StorageUnavailable("locked")
@@ -1255,17 +1254,17 @@ def test_one_holds_a_lease_until_it_ends_or_is_dropped(runtime: Runtime) -> None
 
 
 def test_an_owner_says_host_process_and_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert re.fullmatch(rf"{re.escape(hearts.host())}/{os.getpid()}/\d+", hearts.owner())
-    monkeypatch.setenv(hearts.WORKER_ID, "worker-1")
-    assert hearts.owner().endswith("@worker-1")
-    assert hearts.owner_lives(hearts.owner()) is True
+    assert re.fullmatch(rf"{re.escape(processes.host())}/{os.getpid()}/\d+", processes.owner())
+    monkeypatch.setenv(processes.WORKER_ID, "worker-1")
+    assert processes.owner().endswith("@worker-1")
+    assert processes.owner_lives(processes.owner()) is True
 
 
 def test_who_lives_is_known_of_this_host_only(dead_owner: str) -> None:
-    assert hearts.owner_lives(dead_owner) is False
-    assert hearts.owner_lives("elsewhere/1/1") is None
+    assert processes.owner_lives(dead_owner) is False
+    assert processes.owner_lives("elsewhere/1/1") is None
     for name in (None, "", "nonsense", "a/b"):
-        assert hearts.owner_lives(name) is None
+        assert processes.owner_lives(name) is None
 
 
 def test_a_row_survives_the_way_to_json(steps: Steps) -> None:

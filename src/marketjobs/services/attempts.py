@@ -25,7 +25,7 @@ from marketjobs.errors import (
 )
 from marketjobs.log import Redact
 from marketjobs.services import heart as hearts
-from marketjobs.services import kinds
+from marketjobs.services import kinds, processes
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.mend import finish_parent
 from marketjobs.services.runtime import Runtime
@@ -67,7 +67,7 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
         KeyboardInterrupt, SystemExit: after the job was handed back.
     """
     with runtime.database.write() as tx:
-        job = jobs.claim(tx, job_id, hearts.owner(), runtime.settings.worker.lease_seconds)
+        job = jobs.claim(tx, job_id, processes.owner(), runtime.settings.worker.lease_seconds)
     if job is None:
         return None
     outer = current_context.get()

@@ -10,7 +10,7 @@ from marketjobs.domain.intervals import Interval, period_start
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, check_period, days, default_period, local_days, parse_day, period_before
 from marketjobs.errors import InvalidInput
-from marketjobs.services.runtime import DEFAULT_PROVIDER
+from marketjobs.services.vendors import DEFAULT_PROVIDER
 
 ARGUMENTS = ("symbols", "interval", "period", "start", "end", "provider", "force", "prepost")
 

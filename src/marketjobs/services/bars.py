@@ -17,6 +17,7 @@ from marketjobs.services.bar_plan import is_only_by_name, plans, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
 from marketjobs.services.runtime import Runtime
+from marketjobs.services.vendors import require_enabled
 from marketjobs.storage import assets, bar_state, bars
 
 # A fetch reports outcomes of symbols: these are a kind's functions too.
@@ -32,7 +33,7 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
         InvalidInput, UnknownProvider, Unsupported, ProviderMismatch: they can't be served.
     """
     request = FetchRequest.of(arguments)
-    provider = runtime.require_enabled(request.provider)
+    provider = require_enabled(runtime.settings, request.provider)
     why = provider.capabilities.refusal(request.interval, prepost=request.prepost)
     if why is not None:
         raise Unsupported(f"{request.provider} {why}", provider=provider.name)

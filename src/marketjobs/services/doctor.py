@@ -12,7 +12,7 @@ from marketjobs.config import Settings
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.errors import BudgetSpent, ConfigError, MarketJobsError
 from marketjobs.providers.base import provider_class, provider_names
-from marketjobs.services import loop, workers
+from marketjobs.services import loop, vendors, workers
 from marketjobs.services.runtime import Runtime
 
 OK, WARNING, ERROR = "ok", "warning", "error"
@@ -149,7 +149,7 @@ def _provider(runtime: Runtime, name: str) -> Finding:
         cls = provider_class(name)
         if not runtime.settings.providers.of(name).enabled:
             return Finding(title, OK, "switched off")
-        usage = runtime.gate(name).left()
+        usage = vendors.gate(runtime, name).left()
         left = ", ".join(f"{calls} of {rate}" for rate, calls in usage.left)
         if cls.needs_network:
             loop.run(runtime.provider(name).probe())

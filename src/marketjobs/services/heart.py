@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 import threading
 import time
 from collections.abc import Callable
-from functools import cache
-from pathlib import Path
 
 from marketjobs.domain.jobs import HEARTBEAT_SECONDS, Job
 from marketjobs.errors import MarketJobsError
@@ -18,56 +15,6 @@ from marketjobs.storage.database import Database
 
 log = logging.getLogger(__name__)
 TICK_SECONDS = 1.0
-FIRST_PROCESS_TABLE = "4026531836"
-"""The number of Linux's first pid namespace: whoever has it is in no container."""
-
-
-@cache
-def host() -> str:
-    """This host, as far as process numbers mean something: containers of one name have tables of their own."""
-    try:
-        table = os.readlink("/proc/self/ns/pid").strip("pid:[]")  # noqa: PTH115
-    except OSError:
-        table = FIRST_PROCESS_TABLE
-    return socket.gethostname() + ("" if table == FIRST_PROCESS_TABLE else f"-{table}")
-
-
-def started_at(pid: int) -> str | None:
-    """When a process of this host began, in its system's own words; ``None``: there is no such process.
-
-    Tells a process from a later one that was given the same number.
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        return None if fields[0] in "ZX" else fields[19]  # ended, and nobody has asked how: it runs no more
-    except (OSError, IndexError):
-        pass
-    try:
-        os.kill(pid, 0)
-    except PermissionError:
-        return "?"
-    except OSError:
-        return None
-    return "?"
-
-
-WORKER_ID = "MARKETJOBS_WORKER_ID"
-"""Set in a worker's processes: the id of its row."""
-
-
-def owner() -> str:
-    """``host/pid/start``, and ``@worker`` where it is one: who holds a lease."""
-    pid = os.getpid()
-    worker = os.environ.get(WORKER_ID)
-    return f"{host()}/{pid}/{started_at(pid) or '?'}" + (f"@{worker}" if worker else "")
-
-
-def owner_lives(name: str | None) -> bool | None:
-    """Does the process that holds a lease still run?  ``None``: it is on another host, nobody knows."""
-    parts = (name or "").partition("@")[0].split("/")
-    if len(parts) != 3 or parts[0] != host():
-        return None
-    return started_at(int(parts[1])) == parts[2]
 
 
 class Heart:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job
 from marketjobs.errors import StorageError
-from marketjobs.services import heart as hearts
-from marketjobs.services import kinds
+from marketjobs.services import kinds, processes
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.wakeups import Publish, wake
 from marketjobs.storage import jobs
@@ -45,7 +44,7 @@ def expire(runtime: Runtime, job_id: str | None = None) -> int:
     time limit, even when it was too busy to say so.  Of other hosts the lease tells.
     """
     with runtime.database.read() as tx:
-        running = jobs.running(tx, hearts.host(), job_id)
+        running = jobs.running(tx, processes.host(), job_id)
         now = tx.now()
     gone = [job for job in running if not _still_works(runtime, job, now)]
     if not gone:
@@ -60,7 +59,7 @@ def expire(runtime: Runtime, job_id: str | None = None) -> int:
 
 
 def _still_works(runtime: Runtime, job: Job, now: float) -> bool:
-    lives = hearts.owner_lives(job.owner)
+    lives = processes.owner_lives(job.owner)
     ends_at = job.lease_until or 0.0
     return now < ends_at if lives is None else lives and now < ends_at + runtime.settings.worker.hard_time_limit
 
@@ -95,7 +94,7 @@ def release_lost(
     database = runtime.database.impatient(patience_seconds)
     try:
         with database.write() as tx:
-            return jobs.release_owner(tx, job_id, f"{hearts.host()}/{pid}/", cause, message, delay)
+            return jobs.release_owner(tx, job_id, f"{processes.host()}/{pid}/", cause, message, delay)
     except StorageError as exc:
         log.warning("job.unreleased job=%s cause=%s", job_id, exc.cause)
         return None

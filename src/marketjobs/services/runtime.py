@@ -1,22 +1,26 @@
-"""The pieces put together, once a process: settings, store, providers with their budgets."""
+"""The pieces put together, once a process: settings, store, providers.
+
+Commands that only look use it too, so what knows vendors is imported at the first one (`vendors.py`).
+"""
 
 from __future__ import annotations
 
 import os
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from marketjobs import config
-from marketjobs.config import ProviderSettings, Settings
+from marketjobs.config import Settings
 from marketjobs.domain.jobs import RetryPolicy
 from marketjobs.errors import ConfigError
-from marketjobs.providers.base import Connection, Provider, provider_class
-from marketjobs.services.budgets import BudgetGate
 from marketjobs.storage import schema
 from marketjobs.storage.database import Database, open_database
 
+if TYPE_CHECKING:
+    from marketjobs.providers.base import Provider
+
 INLINE_PATIENCE_SECONDS = 60.0
 WORKER_PATIENCE_SECONDS = 5.0
-DEFAULT_PROVIDER = "yahoo"
 
 
 class Runtime:
@@ -70,39 +74,10 @@ class Runtime:
         """
         key = (os.getpid(), name)
         if key not in self._providers:
-            self._providers[key] = self._open(name)
+            from marketjobs.services import vendors
+
+            self._providers[key] = vendors.opened(self, name)
         return self._providers[key]
-
-    def require_enabled(self, name: str) -> type[Provider]:
-        cls = provider_class(name)
-        if not self.settings.providers.of(name).enabled:
-            raise ConfigError(f"provider {name} is switched off (providers.{name}.enabled)")
-        return cls
-
-    def gate(self, name: str) -> BudgetGate:
-        section = self.settings.providers.of(name)
-        rates = section.rates if isinstance(section, ProviderSettings) else ()
-        return BudgetGate(self.database, name, name, rates, self.patience_seconds)
-
-    def _open(self, name: str) -> Provider:
-        cls = self.require_enabled(name)
-        section = self.settings.providers.of(name)
-        network = self.settings.network
-        cache_folder = self.settings.home / "cache" / name
-        if not isinstance(section, ProviderSettings):
-            return cls(Connection(gate=self.gate(name), base_url="", cache_folder=cache_folder))
-        return cls(
-            Connection(
-                gate=self.gate(name),
-                base_url=section.base_url,
-                api_keys=tuple(key.get_secret_value() for key in section.api_keys),
-                timeout_seconds=section.timeout_seconds,
-                max_connections=section.max_connections,
-                proxy=network.proxy or None,
-                ca_bundle=network.ca_bundle or None,
-                cache_folder=cache_folder,
-            )
-        )
 
     def close(self) -> None:
         """Close what this process opened."""

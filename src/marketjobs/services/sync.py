@@ -16,7 +16,8 @@ from marketjobs.services import bars, universe
 from marketjobs.services.bar_plan import refuse_mixture
 from marketjobs.services.bar_request import ARGUMENTS as FETCH_ARGUMENTS
 from marketjobs.services.context import JobContext
-from marketjobs.services.runtime import DEFAULT_PROVIDER, Runtime
+from marketjobs.services.runtime import Runtime
+from marketjobs.services.vendors import DEFAULT_PROVIDER, require_enabled
 from marketjobs.storage import bar_state
 
 ARGUMENTS = (*FETCH_ARGUMENTS, "group", "batch_size", "delay_seconds")
@@ -69,7 +70,7 @@ class Sync:
             period = defaults.intraday_period if self.is_intraday else defaults.history_period
         batch = _number(arguments, "batch_size", defaults.batch_size, 1, MOST_IN_A_BATCH, int)
         delay = _number(arguments, "delay_seconds", defaults.delay_seconds, 0, LONGEST_DELAY_SECONDS)
-        provider = runtime.require_enabled(arguments.get("provider") or DEFAULT_PROVIDER)
+        provider = require_enabled(runtime.settings, arguments.get("provider") or DEFAULT_PROVIDER)
         named: list[str] = []
         skipped: list[Skipped] = []
         if arguments.get("symbols") is not None:

@@ -12,7 +12,7 @@ from marketjobs.errors import MarketJobsError
 from marketjobs.services import kinds, workers
 from marketjobs.services.brokers import answers, broker_kind, broker_label
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import bars, jobs
+from marketjobs.storage import jobs, totals
 from marketjobs.storage.jobs import counts
 
 DAY_SECONDS = 86_400.0
@@ -67,7 +67,7 @@ def system_json(runtime: Runtime) -> JsonDict:
         by_queue = counts(tx, DAY_SECONDS)
         last = jobs.listed(tx, top_level=True, limit=8)
         waiting = jobs.listed(tx, states=[JobState.WAITING], limit=8)
-        assets = bars.summary(tx)
+        assets = totals.assets(tx)
     queues: dict[str, JsonDict] = {}
     for (queue, state), number in sorted(by_queue.items()):
         queues.setdefault(queue, {})[state] = number

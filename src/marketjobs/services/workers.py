@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from marketjobs.domain.jobs import ALIVE_SECONDS, JsonDict
-from marketjobs.services import heart as hearts
+from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import workers
@@ -33,7 +33,7 @@ def health(worker: Worker) -> str:
     if worker.stopped:
         return "stopped"
     # The process table knows at once what the heartbeat tells after 30 s.
-    gone = worker.host == hearts.host() and hearts.started_at(worker.pid) is None
+    gone = worker.host == processes.host() and processes.started_at(worker.pid) is None
     if gone or worker.heartbeat_age > ALIVE_SECONDS:
         return "gone"
     if worker.kind != "worker":

@@ -283,15 +283,6 @@ def read(
     return rows
 
 
-def summary(tx: Transaction) -> dict[str, int]:
-    """How many assets there are, active and in all."""
-    row = tx.first(
-        "SELECT (SELECT count(*) FROM asset WHERE status = 'active') AS active, (SELECT count(*) FROM asset) AS assets"
-    )
-    assert row is not None
-    return {"active": row["active"], "assets": row["assets"]}
-
-
 def latest(tx: Transaction) -> list[tuple[str, str, int, int]]:
     """(symbol, interval, first stamp, last stamp) of each stored series: two seeks each."""
     rows = tx.all(

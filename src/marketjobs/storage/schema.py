@@ -7,9 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from marketjobs.errors import SchemaMismatch
-from marketjobs.storage.backup import backup
 from marketjobs.storage.database import Database
-from marketjobs.storage.sqlite import SqliteDatabase
 
 HEAD = "0003"
 """The newest migration; a test compares it with migrations/versions."""
@@ -65,6 +63,8 @@ def upgrade(database: Database) -> bool:
     from sqlalchemy.exc import DBAPIError
     from sqlalchemy.pool import StaticPool
 
+    from marketjobs.storage.sqlite import SqliteDatabase
+
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     driver: Any = None
@@ -115,5 +115,7 @@ def _refuse_newer(found: str | None, database: Database) -> None:
 
 
 def _copy(path: Path, found: str) -> None:
+    from marketjobs.storage.backup import backup
+
     # Inside our transaction no other process writes, and what is in the log belongs to the copy too.
     backup(path, path.with_name(f"{path.name}.before-{found}"))

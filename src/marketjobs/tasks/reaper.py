@@ -17,8 +17,7 @@ from types import FrameType
 from marketjobs import config
 from marketjobs import log as logs
 from marketjobs.errors import MarketJobsError
-from marketjobs.services import heart as hearts
-from marketjobs.services import mend
+from marketjobs.services import mend, processes
 from marketjobs.storage import leases, workers
 from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
 
@@ -36,7 +35,7 @@ class Reaper:
     def __init__(self, worker_ids: Sequence[str]) -> None:
         self.worker_ids = tuple(worker_ids)
         self.stop = threading.Event()
-        self._me = hearts.owner()
+        self._me = processes.owner()
         self._beaten_at = -HEARTBEAT_SECONDS
         self._pinged_at = time.monotonic()
         self._mine_until = 0.0
@@ -89,7 +88,7 @@ class Reaper:
     def _beat(self) -> None:
         with runtime().database.read() as tx:
             rows = [workers.get(tx, worker_id) for worker_id in self.worker_ids]
-        living = [row for row in rows if row and not row.stopped and hearts.started_at(row.pid) is not None]
+        living = [row for row in rows if row and not row.stopped and processes.started_at(row.pid) is not None]
         with runtime().database.write() as tx:
             for row in living:
                 workers.beat(tx, row.id, answered=row.id in self._answered)

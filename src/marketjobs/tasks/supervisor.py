@@ -21,7 +21,7 @@ from typing import TypedDict
 
 from marketjobs.config import QUEUES
 from marketjobs.errors import BrokerUnavailable, BrokerUnusable, ConfigError, InvalidInput, MarketJobsError
-from marketjobs.services import heart as hearts
+from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.workers import stats
@@ -68,7 +68,7 @@ def plan(runtime: Runtime, what: str, options: Options, port: int = 5555) -> lis
         InvalidInput: an option that can't be right.
         ConfigError: Flower is asked for and not installed.
     """
-    here = f"{os.getpid()}@{hearts.host()}"
+    here = f"{os.getpid()}@{processes.host()}"
     settings = runtime.settings.worker
     programs: list[Program] = []
     if what in ("worker", "up"):
@@ -145,7 +145,7 @@ class _Child:
     def start(self) -> None:
         environment = os.environ | {SUPERVISOR: str(os.getpid())}
         if self.program.worker_id:
-            environment[hearts.WORKER_ID] = self.program.worker_id
+            environment[processes.WORKER_ID] = self.program.worker_id
         self.process = subprocess.Popen(
             [sys.executable, *self.program.arguments],
             env=environment,

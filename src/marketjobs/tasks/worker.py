@@ -19,7 +19,7 @@ from celery.worker import state
 
 from marketjobs import __version__, config
 from marketjobs import log as logs
-from marketjobs.services import heart as hearts
+from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.storage import workers
 from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
@@ -135,11 +135,11 @@ def scheduler_started(**_: Any) -> None:
     """The same for a scheduler's process."""
     os.environ[WORKER_PROCESS] = "1"
     die_with_supervisor()
-    _register("beat", f"beat-{os.getpid()}@{hearts.host()}", [], "-", 0)
+    _register("beat", f"beat-{os.getpid()}@{processes.host()}", [], "-", 0)
 
 
 def _register(kind: str, name: str, queues: list[str], pool: str, concurrency: int) -> str:
-    worker_id = os.environ.setdefault(hearts.WORKER_ID, name)
+    worker_id = os.environ.setdefault(processes.WORKER_ID, name)
     broker = broker_label(config.current())
     with runtime().database.write() as tx:
         workers.register(
@@ -147,7 +147,7 @@ def _register(kind: str, name: str, queues: list[str], pool: str, concurrency: i
             {
                 "id": worker_id,
                 "kind": kind,
-                "host": hearts.host(),
+                "host": processes.host(),
                 "pid": os.getpid(),
                 "version": __version__,
                 "broker": broker,

@@ -1,0 +1,52 @@
+"""Providers with what they run on: their section of the settings, their budget, the way out to the network."""
+
+from __future__ import annotations
+
+from marketjobs.config import ProviderSettings, Settings
+from marketjobs.errors import ConfigError
+from marketjobs.providers.base import Connection, Provider, provider_class
+from marketjobs.services.budgets import BudgetGate
+from marketjobs.services.runtime import Runtime
+
+DEFAULT_PROVIDER = "yahoo"
+
+
+def require_enabled(settings: Settings, name: str) -> type[Provider]:
+    """The class of a provider that may be asked.
+
+    Raises:
+        UnknownProvider: none has that name.
+        ConfigError: it is switched off.
+    """
+    cls = provider_class(name)
+    if not settings.providers.of(name).enabled:
+        raise ConfigError(f"provider {name} is switched off (providers.{name}.enabled)")
+    return cls
+
+
+def gate(runtime: Runtime, name: str) -> BudgetGate:
+    section = runtime.settings.providers.of(name)
+    rates = section.rates if isinstance(section, ProviderSettings) else ()
+    return BudgetGate(runtime.database, name, name, rates, runtime.patience_seconds)
+
+
+def opened(runtime: Runtime, name: str) -> Provider:
+    """A new one, to be closed by the caller.  Raises what :func:`require_enabled` does."""
+    settings = runtime.settings
+    cls = require_enabled(settings, name)
+    section = settings.providers.of(name)
+    cache_folder = settings.home / "cache" / name
+    if not isinstance(section, ProviderSettings):
+        return cls(Connection(gate=gate(runtime, name), base_url="", cache_folder=cache_folder))
+    return cls(
+        Connection(
+            gate=gate(runtime, name),
+            base_url=section.base_url,
+            api_keys=tuple(key.get_secret_value() for key in section.api_keys),
+            timeout_seconds=section.timeout_seconds,
+            max_connections=section.max_connections,
+            proxy=settings.network.proxy or None,
+            ca_bundle=settings.network.ca_bundle or None,
+            cache_folder=cache_folder,
+        )
+    )
