@@ -152,6 +152,12 @@ def test_there_are_command_lines_to_check() -> None:
         _parse("marketjobs prices AAPL --nosuch")
 
 
+@pages
+def test_inline_code_stays_on_its_line(page: Path) -> None:
+    """Else nobody can paste it, and nothing here looks at it."""
+    assert [line for line in _prose(page).splitlines() if line.count("`") % 2] == []
+
+
 def _options(command: Any) -> set[str]:
     own = {name for one in command.params for name in (*one.opts, *one.secondary_opts)}
     return own.union(*(_options(one) for one in getattr(command, "commands", {}).values()))
@@ -177,7 +183,7 @@ def test_options_that_are_named_alone_exist(page: Path) -> None:
 
 OUR_VARIABLES = {
     "MARKETJOBS_HOME", "MARKETJOBS_CONFIG", "MARKETJOBS_COMMAND", "MARKETJOBS_RECORDED",
-    "MARKETJOBS_TEST_REQUIRE", "MARKETJOBS_TEST_REDIS_URL",
+    "MARKETJOBS_TEST_REQUIRE", "MARKETJOBS_TEST_REDIS_URL", "MARKETJOBS_TEST_POSTGRESQL_URL",
 }  # fmt: skip
 
 
@@ -364,6 +370,14 @@ def test_files_and_functions_that_are_named_exist(page: Path) -> None:
         found: Any = importlib.import_module(f"marketjobs.{room}.{module}")
         missing += [] if not rest or hasattr(found, rest[0]) else [name]
     assert missing == []
+
+
+@pytest.mark.parametrize("room", ["tasks", "services", "providers", "storage", "domain"])
+def test_architecture_names_each_file_of_a_room(room: str) -> None:
+    [row] = re.findall(rf"^\| `{room}/` \|.*$", (TOP / "docs" / "architecture.md").read_text(), flags=re.MULTILINE)
+    named = set(re.findall(r"`(\w+)`", row))
+    files = {file.stem for file in (TOP / "src" / "marketjobs" / room).glob("[a-z]*.py")}
+    assert sorted(files - named) == []
 
 
 def test_bash_of_the_project_parses() -> None:

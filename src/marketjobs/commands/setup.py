@@ -17,11 +17,11 @@ SHORT_CONFIG = """\
 #   marketjobs config show --all
 
 [broker]
-# Empty: an embedded queue, for one host.  For many workers: "redis://localhost:6379/0"
+# Empty: an embedded queue, for one host.  For many workers: "redis://localhost:6379/0", or "amqp://..." for RabbitMQ
 url = ""
 
 [database]
-# Empty: SQLite in the data folder.
+# Empty: SQLite in the data folder.  For several machines: "postgresql://USER:PASSWORD@HOST:5432/DATABASE"
 url = ""
 
 [worker]

@@ -41,7 +41,7 @@ class Stored:
 
 
 def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
-    """Write what is new or differs, of series that the transaction has locked (:func:`storage.bars.lock`).
+    """Write what is new or differs, of series that the transaction has locked (:func:`storage.assets.lock`).
 
     A final bar stays final, and a provisional bar that becomes final counts as unchanged history.
     """
