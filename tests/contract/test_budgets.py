@@ -177,14 +177,18 @@ class BudgetContract:
         assert self.usage(database, "5/60s").granted == 0
         assert self.numbers(database) == []
 
-    def test_only_the_newest_slot_can_be_moved(self, database: Database) -> None:
-        first, second = self.slot(database, "5/60s"), self.slot(database, "5/60s")
+    def test_a_slot_can_be_moved_until_a_call_counts_from_it(self, database: Database) -> None:
+        rates = parse_rates(["3/60s"])
+        first, second = self.slot(database, "3/60s"), self.slot(database, "3/60s")
         with database.write() as tx:
-            assert budgets.restamp(tx, first, 5.0) is None
-            assert budgets.restamp(tx, second, 5.0) == 5.0
-            assert budgets.restamp(tx, second, 1.0) is None, "never to an earlier instant"
-        third = self.slot(database, "5/60s")
+            assert budgets.restamp(tx, first, rates, 5.0) == 5.0
+            assert budgets.restamp(tx, second, rates, 1.0) is None, "never to before one that was moved"
+        third, fourth = self.slot(database, "3/60s"), self.slot(database, "3/60s")
         assert third.delay_seconds == pytest.approx(5.0, abs=0.5), "none leaves before the one that was moved"
+        assert fourth.delay_seconds == pytest.approx(65.7, abs=0.5)
+        with database.write() as tx:
+            assert budgets.restamp(tx, first, rates, 20.0) is None, "the fourth counts from it"
+            assert budgets.restamp(tx, third, rates, 20.0) == 20.0
 
     # -- holds --
 
@@ -461,10 +465,10 @@ class Window(RuleBasedStateMachine):
     @precondition(lambda self: self.slots)
     @rule(data=st.data(), ahead=st.sampled_from([0.004, 0.5, 3.0]))
     def restamp(self, data: st.DataObject, ahead: float) -> None:
-        slot = data.draw(st.sampled_from(self.slots[-2:]))
+        slot = data.draw(st.sampled_from(self.slots[-4:]))
         with self.database.write() as tx:
-            moved = budgets.restamp(tx, slot, ahead)
-        if moved is not None:
+            moved = budgets.restamp(tx, slot, self.rates, ahead)
+        if moved is not None:  # later ones may leave as they were told, whatever is written down of them
             self.sent[slot.grant_id] = self._instants()[slot.grant_id]
 
     @rule(seconds=st.sampled_from([0.3, 1.0, 5.0, 30.0]))

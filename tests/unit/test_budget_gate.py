@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -153,8 +153,8 @@ def test_a_call_that_is_late_moves_its_slot(make_gate: MakeGate, monkeypatch: py
     moved: list[float | None] = []
     restamp = budgets.restamp
 
-    def watched(tx: Transaction, slot: Slot, ahead: float) -> float | None:
-        moved.append(restamp(tx, slot, ahead))
+    def watched(tx: Transaction, slot: Slot, rates: Sequence[Rate], ahead: float) -> float | None:
+        moved.append(restamp(tx, slot, rates, ahead))
         return moved[-1]
 
     real = budgets.reserve

@@ -42,6 +42,19 @@ class BudgetGate:
 
     def spend(self) -> None:
         """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
+        while True:
+            slot, leaves_at = self._granted()
+            if not self._leaves(slot, leaves_at):
+                continue
+            if self._is_unwanted():
+                with self._database.write() as tx:
+                    budgets.give_back(tx, slot)
+                self._require_wanted()
+            self._after_hold = slot.after_hold
+            return
+
+    def _granted(self) -> tuple[budgets.Slot, float]:
+        """A slot and the instant (monotonic) that it leaves at.  Threads ask in turn, and each waits for its own."""
         with self._turn:
             began = time.monotonic()
             while True:
@@ -55,17 +68,11 @@ class BudgetGate:
                     )
                 # The answer should be here before its instant: the next call is asked for that much ahead.
                 self._lead = min(0.02, time.monotonic() - began_asking)
-                if isinstance(answer, budgets.Later):
-                    # A rate is waited for here; a hold is the job's to wait for, where people see it.
-                    patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
-                    self._wait(answer, began + patience)
-                elif self._leaves(answer, locked_at):
-                    if self._is_unwanted():
-                        with self._database.write() as tx:
-                            budgets.give_back(tx, answer)
-                        self._require_wanted()
-                    self._after_hold = answer.after_hold
-                    return
+                if not isinstance(answer, budgets.Later):
+                    return answer, locked_at + answer.delay_seconds
+                # A rate is waited for here; a hold is the job's to wait for, where people see it.
+                patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
+                self._wait(answer, began + patience)
 
     def _is_unwanted(self) -> bool:
         ctx = current_context.get()
@@ -85,9 +92,8 @@ class BudgetGate:
             )
         time.sleep(later.delay_seconds)
 
-    def _leaves(self, slot: budgets.Slot, locked_at: float) -> bool:
+    def _leaves(self, slot: budgets.Slot, leaves_at: float) -> bool:
         """Sleep until the slot; ``False``: it is void and was given back."""
-        leaves_at = locked_at + slot.delay_seconds
         ahead = leaves_at - time.monotonic()
         if ahead > LOOK_AGAIN_SECONDS:
             time.sleep(ahead - LOOK_AGAIN_SECONDS / 2)
@@ -104,7 +110,7 @@ class BudgetGate:
         aim = self._slack
         while time.monotonic() - leaves_at > self._slack:
             with self._database.write() as tx:
-                moved = budgets.restamp(tx, slot, aim)
+                moved = budgets.restamp(tx, slot, self._rates, aim)
                 if moved is None:
                     budgets.give_back(tx, slot)
                     return False

@@ -91,24 +91,27 @@ def reserve(
     return Slot(key, grant_id, earliest, max(0.0, earliest - now), row["holds"] > 0)
 
 
-def restamp(tx: Transaction, slot: Slot, ahead_seconds: float) -> float | None:
-    """Move a slot whose caller is late to ``ahead_seconds`` from now; possible while no later call was granted.
+def restamp(tx: Transaction, slot: Slot, rates: Sequence[Rate], ahead_seconds: float) -> float | None:
+    """Move a slot whose caller is late to ``ahead_seconds`` from now; possible until a call that counts from it (the
+    N-th after it) was granted.
+
+    Later calls that would have left before it are written down as late as it is, so that the numbers stay in the order
+    of the instants.  They may leave earlier than that: what counts from them only waits a little longer.
 
     Returns the delay until it, or ``None``: give it back and ask again.
     """
-    _locked(tx, slot.key)
-    moved = tx.first(
-        """
-        UPDATE provider_budget_use SET ts = {now} + :ahead
-        WHERE key = :key AND grant_id = :grant AND ts < {now} + :ahead
-          AND number = (SELECT granted FROM provider_budget WHERE key = :key)
-        RETURNING ts
-        """,
-        {"key": slot.key, "grant": slot.grant_id, "ahead": ahead_seconds},
+    row, now = _locked(tx, slot.key)
+    mine = tx.first(
+        "SELECT number, ts FROM provider_budget_use WHERE key = :key AND grant_id = :grant",
+        {"key": slot.key, "grant": slot.grant_id},
     )
-    if moved is None:
+    if mine is None or mine["ts"] >= now + ahead_seconds:
         return None
-    tx.run("UPDATE provider_budget SET last_ts = :ts WHERE key = :key", {"key": slot.key, "ts": moved["ts"]})
+    if rates and row["granted"] >= mine["number"] + min(rate.calls for rate in rates):
+        return None
+    moved = {"key": slot.key, "number": mine["number"], "ts": now + ahead_seconds}
+    tx.run("UPDATE provider_budget_use SET ts = :ts WHERE key = :key AND number >= :number AND ts < :ts", moved)
+    tx.run("UPDATE provider_budget SET last_ts = :ts WHERE key = :key AND last_ts < :ts", moved)
     return ahead_seconds
 
 
