@@ -24,7 +24,7 @@ def ours(symbols: list[str], url: str, connections: int) -> float:
     settings = {
         "MARKETJOBS_PROVIDERS__YAHOO__BASE_URL": url,
         "MARKETJOBS_PROVIDERS__YAHOO__MAX_CONNECTIONS": str(connections),
-        "MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["100000/s"]',
+        "MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["1000000/m"]',  # no limit, in effect
     }
     with environment(**settings):
         runtime = Runtime(config.load())

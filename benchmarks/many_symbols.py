@@ -54,7 +54,7 @@ def ours(symbols: list[str], url: str, server: str, broker: str, concurrency: in
             "MARKETJOBS_BROKER__URL": broker,
             "MARKETJOBS_PROVIDERS__YAHOO__BASE_URL": url,
             "MARKETJOBS_PROVIDERS__YAHOO__MAX_CONNECTIONS": "32",
-            "MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["100000/s"]',
+            "MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT": '["1000000/m"]',  # no limit, in effect
         }
         with environment(**settings) as home:
             command = [str(PROGRAMS / "marketjobs"), "worker", "-c", str(concurrency)]

@@ -52,6 +52,7 @@ def _supervise(what: str, options: Options | None = None, port: int = 5555) -> N
 
     runtime = session.runtime()
     log.set_up(runtime.settings, name=what, verbose=session.OPTIONS.verbose)
+    runtime.ready()  # what would stop its processes, over and over, is said here once
     programs = supervisor.plan(runtime, what, options or {}, port)
     raise typer.Exit(supervisor.run(runtime, programs))
 

@@ -52,6 +52,10 @@ class Runtime:
         schema.ensure(database)
         return database
 
+    def ready(self) -> None:
+        """Raises what :attr:`database` raises."""
+        _ = self.database
+
     def unchecked_database(self) -> Database:
         """The store, whatever its schema."""
         config.ensure_home(self.settings)
