@@ -47,6 +47,10 @@ class PostgresServer:
         rules = "host all guarded 127.0.0.1/32 scram-sha-256\nhost all all 127.0.0.1/32 trust\nlocal all all trust\n"
         (folder / "data" / "pg_hba.conf").write_text(rules)
 
+    def _has_icu(self) -> bool:
+        told = subprocess.run([str(self._place / "initdb"), "--help"], capture_output=True, text=True, check=True)
+        return "--icu-locale" in told.stdout
+
     def start(self) -> None:
         options = (
             f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"

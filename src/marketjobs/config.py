@@ -54,6 +54,8 @@ def _database_url(url: str) -> str:
     if server.startswith("postgresql://"):
         if parts is None or not parts.path.strip("/"):
             raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
+        if parts.netloc.count("@") > 1:
+            raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE (an @ in the password is written %40)")
         return server
     if not re.fullmatch(r"sqlite:///.*[^/]", url) or url.endswith(":memory:"):
         raise ValueError(

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
 from math import ceil
-from zoneinfo import ZoneInfo
 
 from marketjobs import config
 from marketjobs.domain.assets import normalise_symbol
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, local_midnight, stamp_of
 from marketjobs.errors import AssetNotFound, InvalidInput
+from marketjobs.services.bar_plan import zone_of
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import bars as stored
@@ -73,7 +73,7 @@ def bars(
             refuse_renamed(tx, symbol)
             raise AssetNotFound(f"nothing is stored of {symbol}", hint=f"marketjobs fetch-market-data -s {symbol}")
         name = stored.timezone(tx, asset) if unit.is_intraday else None
-        zone = ZoneInfo(name) if name else UTC
+        zone = zone_of(name) or UTC
         rows = stored.read(tx, symbol, unit, _from(start, unit, zone), _before(end, unit, zone), last)
     return [
         Bar(

@@ -122,7 +122,7 @@ class Ledger(RuleBasedStateMachine):
         )
         with self.database.write() as tx:
             was_open = tx.first("SELECT id FROM job WHERE join_key = 'same' AND finished_at IS NULL")
-            made = jobs.insert(tx, request)
+            made, _ = jobs.insert(tx, request)
         if join and was_open is not None:
             assert made == was_open["id"]
         else:
@@ -140,7 +140,7 @@ class Ledger(RuleBasedStateMachine):
             for n in range(count)
         ]
         with self.database.write() as tx:
-            assert jobs.insert(tx, parent) == name
+            assert jobs.insert(tx, parent) == (name, True)
             jobs.insert_many(tx, children)
         self.families[name] = [child.id for child in children]
         self.submitted |= {name, *self.families[name]}

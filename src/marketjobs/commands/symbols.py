@@ -36,6 +36,8 @@ def _listed(text: str) -> list[str]:
         raise InvalidInput(f"{name}: can't be read: {exc.strerror}") from exc
     except UnicodeDecodeError as exc:
         raise InvalidInput(f"{name}: is no text in UTF-8") from exc
+    except RuntimeError as exc:  # ~somebody who does not exist
+        raise InvalidInput(f"{name}: can't be read: {exc}") from exc
     if not symbols:
         raise InvalidInput(f"{name}: holds no symbol")
     return symbols

@@ -135,6 +135,7 @@ def _store(runtime: Runtime, path: Path, lines: dict[str, Line], rows: dict[str,
                         hint=f"if it is another asset: marketjobs assets add {symbol}",
                     ) from exc
         known = assets.ensure_in(tx, lines)
+        assets.lock(tx, known.values())
         changed = {line.symbol for line in lines.values() if assets.update(tx, known[line.symbol], line.values)}
         members: dict[str, list[str]] = {}
         for line in lines.values():

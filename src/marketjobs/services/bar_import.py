@@ -125,6 +125,9 @@ class _Store:
             if symbol not in self.ids:
                 refuse_renamed(tx, symbol)
         self.ids = assets.ensure_in(tx, filled)
+        # Before anything is read: what is compared must still be so when it is written.
+        if assets.lock(tx, self.ids.values()) != set(self.ids.values()):
+            raise DataRejected("an asset of the file was removed meanwhile; nothing was stored", hint="run it again")
         self.provider = bars.provider_id(tx, request.label)
 
     def symbol(self, number: int, symbol: str) -> SymbolOutcome:

@@ -122,6 +122,9 @@ def _require_unchanged(
             raise DataRejected(f"{symbol} was restated by another job while it was fetched")
     if found.restated is None and restated(found.bars, stored) is not None:
         raise DataRejected(f"{symbol} was restated by another job while it was fetched")
+    if found.restated is not None and known.series.first != found.plan.series.first:
+        # The answer speaks for the series as it was: older bars of another job are on the basis before it.
+        raise DataRejected(f"{symbol} grew by older bars while it was restated")
 
 
 def _rewritten(

@@ -58,7 +58,7 @@ def answers(settings: Settings) -> bool | None:
         return None
     try:
         return within(KNOCK_SECONDS, lambda: _knock(settings), "knock")
-    except OSError:  # TimeoutError too
+    except (OSError, UnicodeError):  # TimeoutError too; a host that can't be a name
         return False
 
 

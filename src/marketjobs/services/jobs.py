@@ -72,9 +72,7 @@ def submit(
     )
     children = _children(request, parts, delay_seconds, queue)
     with runtime.database.write() as tx:
-        known = jobs.get(tx, request.id) if job_id else None
-        made = known.id if known else jobs.insert(tx, request)
-        is_new = known is None and made == request.id
+        made, is_new = jobs.insert(tx, request)
         if is_new and children:
             jobs.insert_many(tx, children)
         job = required(jobs.get(tx, made), made)
@@ -196,7 +194,9 @@ def cancel_all(runtime: Runtime, job_ids: Sequence[str]) -> list[Job]:
     ended: list[Job] = []
     for start in range(0, len(job_ids), CANCELLED_AT_ONCE):
         with runtime.database.write() as tx:
-            for job_id in job_ids[start : start + CANCELLED_AT_ONCE]:
+            some = job_ids[start : start + CANCELLED_AT_ONCE]
+            jobs.lock_families(tx, some)
+            for job_id in some:
                 if jobs.cancel(tx, job_id) is None:
                     raise JobNotFound(f"there is no job {job_id}")
                 ended.append(required(jobs.get(tx, job_id), job_id))

@@ -50,6 +50,7 @@ def expire(runtime: Runtime, job_id: str | None = None) -> int:
     if not gone:
         return 0
     with runtime.database.write() as tx:
+        gone.sort(key=lambda job: job.id)  # in one order for all that write many rows
         ended = [job for job in gone if jobs.expire(tx, job, WORKER_LOST, "the process that ran it is gone")]
     for job in ended:
         log.warning("job.lost job=%s owner=%s attempt=%d", job.id, job.owner, job.attempt)

@@ -115,6 +115,7 @@ def deactivate(database: Database, symbols: Sequence[str]) -> list[str]:
     """Stop keeping these fresh; what is stored stays.  Returns the symbols that exist."""
     with database.write() as tx:
         found = ids(tx, symbols)
+        lock(tx, found.values())
         tx.run_many("UPDATE asset SET status = 'inactive' WHERE id = ?", [(asset,) for asset in found.values()])
         return [symbol for symbol in symbols if symbol in found]
 

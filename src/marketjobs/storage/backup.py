@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from marketjobs.errors import InvalidInput, StorageFull
+from marketjobs.storage.database import Database
 from marketjobs.storage.sqlite import SqliteDatabase, connect, translated
 
 PAGES_A_STEP = 2000
@@ -53,7 +54,7 @@ def backup(source: Path, target: Path, progress: Progress | None = None) -> int:
     return size
 
 
-def save(database: object, target: Path, progress: Progress | None = None) -> int:
+def save(database: Database, target: Path, progress: Progress | None = None) -> int:
     """What `db backup` does: a copy under a new name; its size in bytes.
 
     Raises:
@@ -61,10 +62,9 @@ def save(database: object, target: Path, progress: Progress | None = None) -> in
         StorageError: see :func:`backup`.
     """
     if not isinstance(database, SqliteDatabase):
-        label = getattr(database, "label", "?")
         raise InvalidInput(
-            f"{label} is backed up with PostgreSQL's own tool",
-            hint=f"pg_dump --format=custom --file={target} '{label}'",
+            f"{database.label} is backed up with PostgreSQL's own tool",
+            hint=f"pg_dump --format=custom --file={target} '{database.shown_url}'",
         )
     if target.exists():
         raise InvalidInput(f"{target} is there already", hint="name a new file")

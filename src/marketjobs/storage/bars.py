@@ -1,4 +1,5 @@
-"""Bars in bulk: one prepared statement for many rows, and only rows that differ are written."""
+"""Bars and what is known of their series: coverage, gaps, events, who supplied them.  `bar_upsert` writes in bulk,
+`bar_state` reads of many series at once."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from marketjobs.storage.assets import lock
 from marketjobs.storage.database import Transaction
 
 
@@ -25,9 +26,11 @@ def ensure(tx: Transaction, name: str) -> int:
 
 def add(tx: Transaction, group: int, assets: Iterable[int]) -> int:
     """How many were not in it before."""
+    members = list(assets)
+    lock(tx, members)  # as their foreign keys would do one by one
     return tx.run_many(
         "INSERT INTO asset_group_member (group_id, asset_id) VALUES (?, ?) ON CONFLICT (group_id, asset_id) DO NOTHING",
-        [(group, asset) for asset in assets],
+        [(group, asset) for asset in members],
     )
 
 

@@ -33,17 +33,18 @@ VALUES (:id, :task, :queue, :state, :arguments, :join_key, :parent_id, :priority
 """
 
 
-def insert(tx: Transaction, request: JobRequest) -> str:
-    """Add a row, or find the open job that an equal request made: the id of the job that now stands for it."""
+def insert(tx: Transaction, request: JobRequest) -> tuple[str, bool]:
+    """Add a row, or find the open job that an equal request made (or the one of this id): the id of the job that now
+    stands for it, and whether it was added."""
     for _ in range(JOIN_TRIES):
         if tx.run(f"{_INSERT} ON CONFLICT DO NOTHING", _values(request)):
-            return request.id
+            return request.id, True
         row = tx.first(
             f"SELECT id FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
             {"id": request.id, "key": request.join_key},
         )
         if row is not None:
-            return str(row["id"])
+            return str(row["id"]), False
         # The job that kept ours out has just ended (its end may be seen where its row still blocked).
     raise StorageUnavailable("equal jobs come and go too quickly to join one", hint="run it again")
 
@@ -96,11 +97,11 @@ def find(tx: Transaction, text: str) -> list[Job]:
     exact = get(tx, text)
     if exact is not None:
         return [exact]
-    # A range serves the beginning by the key's order; the ending needs a look at each id.
+    # A look at each id: the order of a text differs from one database to another.
     rows = tx.all(
-        "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE (id >= :text AND id < :after)"
+        "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE substr(id, 1, :length) = :text"
         " OR substr(id, length(id) - :length + 1) = :text LIMIT 10)",
-        {"text": text, "after": text + "~", "length": len(text)},
+        {"text": text, "length": len(text)},
     )
     return [_job(row) for row in rows]
 
@@ -384,10 +385,18 @@ def expire(tx: Transaction, job: Job, cause: str, message: str) -> str | None:
     return None if row is None else str(row["state"])
 
 
+def lock_families(tx: Transaction, job_ids: Sequence[str]) -> None:
+    """Keep jobs and their children as they are until the commit; in one order for all, nobody waits for each other."""
+    marks = ", ".join("?" * len(job_ids))
+    tx.all(
+        f"SELECT id FROM job WHERE id IN ({marks}) OR parent_id IN ({marks}) ORDER BY id {{for_update}}",
+        (*job_ids, *job_ids),
+    )
+
+
 def cancel(tx: Transaction, job_id: str) -> str | None:
-    """Ask for a job's end: its state afterwards (``running``: it will stop within seconds); ``None``: no such job."""
-    # Between the two statements below a job must not change its state.
-    tx.all("SELECT id FROM job WHERE id = :id OR parent_id = :id ORDER BY id {for_update}", {"id": job_id})
+    """Ask for the end of a job that is locked: its state afterwards (``running``: it will stop within seconds);
+    ``None``: no such job."""
     tx.run(
         """
         UPDATE job SET state = 'cancelled', cancel_requested = 1, finished_at = {now}, waits_for = NULL,

@@ -9,14 +9,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
+import psycopg.conninfo
 from psycopg.abc import Buffer
 from psycopg.rows import dict_row, tuple_row
 from psycopg.types.string import StrDumperUnknown
 
-from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
+from marketjobs.errors import ConfigError, SchemaMismatch, StorageError, StorageFull, StorageUnavailable
 from marketjobs.storage.database import BUSY_SECONDS, POOL_SIZE, Database, Params, Row, Transaction
 
 NOW = "extract(epoch from clock_timestamp())::float8"
@@ -78,8 +79,14 @@ class PostgresDatabase(Database):
     driver_errors = (psycopg.Error,)
 
     def __init__(self, url: str, *, durable: bool = True, busy_seconds: float = BUSY_SECONDS) -> None:
+        """Raises ConfigError for an address that the driver can't take apart."""
+        try:
+            psycopg.conninfo.conninfo_to_dict(url)
+        except psycopg.ProgrammingError as exc:
+            raise ConfigError(f"database.url: {' '.join(str(exc).split())}") from exc
         self.url = url
-        self.label = self.shown_url = label_of(url)
+        self.label = label_of(url)
+        self.shown_url = without_password(url)
         self.durable = durable
         self.busy_seconds = busy_seconds
         self._reset()
@@ -194,6 +201,14 @@ class _Text(StrDumperUnknown):
 
     def dump(self, obj: str) -> Buffer | None:
         return super().dump(obj.replace("\0", "\N{REPLACEMENT CHARACTER}") if "\0" in obj else obj)
+
+
+def without_password(url: str) -> str:
+    """An address as a person may type it again: all of it but the password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    options = "&".join(one for one in parts.query.split("&") if not one.startswith("password="))
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}" if parts.username else host, query=options))
 
 
 def label_of(url: str) -> str:

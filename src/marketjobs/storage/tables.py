@@ -11,6 +11,7 @@ from sqlmodel import Field, SQLModel
 
 OPEN = "state IN ('queued', 'waiting', 'running')"
 TOP = "parent_id IS NULL"
+CHILD = "parent_id IS NOT NULL"
 UNSENT = "published_at IS NULL AND state IN ('queued', 'waiting')"
 PARENT = "waits_for = 'children'"
 
@@ -157,11 +158,12 @@ class JobRow(SQLModel, table=True):
     __table_args__ = (
         Index("ix_job_due", "state", "run_at"),
         Index("ix_job_submitted", "submitted_at"),
+        Index("ix_job_state", "state", "submitted_at"),
         Index("ix_job_finished", "finished_at", "queue", "state"),
         Index("ix_job_top", "submitted_at", "id", sqlite_where=text(TOP), postgresql_where=text(TOP)),
         Index("ix_job_unsent", "priority", "run_at", sqlite_where=text(UNSENT), postgresql_where=text(UNSENT)),
         Index("ix_job_parents", "id", sqlite_where=text(PARENT), postgresql_where=text(PARENT)),
-        Index("ix_job_parent", "parent_id", "state"),
+        Index("ix_job_parent", "parent_id", "state", sqlite_where=text(CHILD), postgresql_where=text(CHILD)),
         Index("ux_job_join", "join_key", unique=True, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     )
 

@@ -20,20 +20,9 @@ def fetch_market_data(
     prepost: bool = False,
 ) -> JsonDict:
     """Fetch bars and store them.  Safe to run twice: rows are upserted by natural key."""
+    arguments = locals()  # the signature is the list of what may be asked for
     with job_context() as ctx:
-        return bars.run(
-            ctx,
-            {
-                "symbols": symbols,
-                "interval": interval,
-                "period": period,
-                "start": start,
-                "end": end,
-                "provider": provider,
-                "force": force,
-                "prepost": prepost,
-            },
-        )
+        return bars.run(ctx, arguments)
 
 
 @app.task(name="marketjobs.sync_history", queue="market_data")
@@ -51,19 +40,7 @@ def sync_history(
     prepost: bool = False,
 ) -> JsonDict:
     """Fetch bars of a day or more of all active assets (or those named), in child jobs.  Safe to run twice."""
-    arguments = {
-        "symbols": symbols,
-        "group": group,
-        "interval": interval,
-        "period": period,
-        "start": start,
-        "end": end,
-        "provider": provider,
-        "force": force,
-        "batch_size": batch_size,
-        "delay_seconds": delay_seconds,
-        "prepost": prepost,
-    }
+    arguments = locals()  # the signature is the list of what may be asked for
     with job_context() as ctx:
         return sync.HISTORY.run(ctx, arguments)
 
@@ -83,18 +60,6 @@ def sync_intraday(
     prepost: bool = False,
 ) -> JsonDict:
     """The same for minutes and hours."""
-    arguments = {
-        "symbols": symbols,
-        "group": group,
-        "interval": interval,
-        "period": period,
-        "start": start,
-        "end": end,
-        "provider": provider,
-        "force": force,
-        "batch_size": batch_size,
-        "delay_seconds": delay_seconds,
-        "prepost": prepost,
-    }
+    arguments = locals()  # the signature is the list of what may be asked for
     with job_context() as ctx:
         return sync.INTRADAY.run(ctx, arguments)
