@@ -1018,7 +1018,7 @@ class TestSqliteStore(StoreContract):
         assert assets.listed(database) == []
         with database.read() as tx:
             bars.providers(tx)
-        mine = {id(one) for one in database._idle}
+        mine = {id(one) for one in database._pool.idle}
 
         def in_child(work):
             pid = os.fork()
@@ -1032,12 +1032,12 @@ class TestSqliteStore(StoreContract):
             assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
 
         def child_writes():
-            assert not database._idle
+            assert not database._pool.idle
             assert engine_for(database).pool.checkedin() == 0
             with database.write() as tx:
                 bars.provider_id(tx, "child")
             assets.ensure(database, ["CHILD"])
-            assert not mine & {id(one) for one in database._idle}
+            assert not mine & {id(one) for one in database._pool.idle}
             database.close()
 
         in_child(child_writes)

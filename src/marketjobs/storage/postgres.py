@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
@@ -19,6 +17,7 @@ from psycopg.types.string import StrDumperUnknown
 
 from marketjobs.errors import ConfigError, SchemaMismatch, StorageError, StorageFull, StorageUnavailable
 from marketjobs.storage.database import BUSY_SECONDS, POOL_SIZE, Database, Params, Row, Transaction
+from marketjobs.storage.pool import Pool
 
 NOW = "extract(epoch from clock_timestamp())::float8"
 CONNECT_SECONDS = 5
@@ -89,18 +88,7 @@ class PostgresDatabase(Database):
         self.shown_url = without_password(url)
         self.durable = durable
         self.busy_seconds = busy_seconds
-        self._reset()
-        # A forked child must not end what its parent shares with the server: the old pool is kept alive.
-        self._parents: list[Any] = []
-        os.register_at_fork(after_in_child=self._after_fork)
-
-    def _reset(self) -> None:
-        self._idle: list[psycopg.Connection[Any]] = []
-        self._slots = threading.BoundedSemaphore(POOL_SIZE)
-
-    def _after_fork(self) -> None:
-        self._parents.append(self._idle)
-        self._reset()
+        self._pool: Pool[psycopg.Connection[Any]] = Pool()
 
     @contextmanager
     def read(self) -> Iterator[PostgresTransaction]:
@@ -115,7 +103,7 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def _transaction(self, begin: str) -> Iterator[psycopg.Connection[Any]]:
-        with self._slots:
+        with self._pool.slots:
             connection = None
             try:
                 connection = self._begun(begin)
@@ -128,9 +116,9 @@ class PostgresDatabase(Database):
 
     def _begun(self, begin: str) -> psycopg.Connection[Any]:
         """A connection inside a transaction.  One that lay idle may have ended with its server: then a new one."""
-        while self._idle:
+        while self._pool.idle:
             try:
-                connection = self._idle.pop()
+                connection = self._pool.idle.pop()
             except IndexError:  # another thread was quicker
                 break
             try:
@@ -151,7 +139,7 @@ class PostgresDatabase(Database):
             with suppress(psycopg.Error):
                 connection.execute("ROLLBACK")
         if connection.info.transaction_status is psycopg.pq.TransactionStatus.IDLE:
-            self._idle.append(connection)
+            self._pool.idle.append(connection)
         else:
             connection.close()
 
@@ -192,8 +180,7 @@ class PostgresDatabase(Database):
         return PostgresDatabase(self.url, durable=self.durable, busy_seconds=busy_seconds)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._pool.close()
 
 
 class _Text(StrDumperUnknown):

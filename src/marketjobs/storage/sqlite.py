@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -12,7 +10,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from marketjobs.errors import StorageError, StorageFull, StorageUnavailable
-from marketjobs.storage.database import BUSY_SECONDS, POOL_SIZE, SQLITE, Database, Params, Row, Transaction
+from marketjobs.storage.database import BUSY_SECONDS, SQLITE, Database, Params, Row, Transaction
+from marketjobs.storage.pool import Pool
 
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 WAL_TRIES = 100
@@ -63,19 +62,7 @@ class SqliteDatabase(Database):
         self.label = str(path)
         self.durable = durable
         self.busy_seconds = busy_seconds
-        self._reset()
-        # A child must never touch a connection of its parent, not even to close it: closing would drop the
-        # parent's file locks.  The old pool is kept alive for that reason.
-        self._parents: list[Any] = []
-        os.register_at_fork(after_in_child=self._after_fork)
-
-    def _reset(self) -> None:
-        self._idle: list[sqlite3.Connection] = []
-        self._slots = threading.BoundedSemaphore(POOL_SIZE)
-
-    def _after_fork(self) -> None:
-        self._parents.append(self._idle)
-        self._reset()
+        self._pool: Pool[sqlite3.Connection] = Pool()
 
     @contextmanager
     def read(self) -> Iterator[SqliteTransaction]:
@@ -103,7 +90,7 @@ class SqliteDatabase(Database):
 
     @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
-        with self._slots:
+        with self._pool.slots:
             connection = None
             try:
                 connection = self._take()
@@ -115,11 +102,11 @@ class SqliteDatabase(Database):
                     if connection.in_transaction:
                         connection.close()
                     else:
-                        self._idle.append(connection)
+                        self._pool.idle.append(connection)
 
     def _take(self) -> sqlite3.Connection:
         try:
-            return self._idle.pop()
+            return self._pool.idle.pop()
         except IndexError:  # asked for, not looked at before: another thread may have been quicker
             return self._connect()
 
@@ -141,8 +128,7 @@ class SqliteDatabase(Database):
         return SqliteDatabase(self.path, durable=self.durable, busy_seconds=busy_seconds)
 
     def close(self) -> None:
-        while self._idle:
-            self._idle.pop().close()
+        self._pool.close()
 
 
 def _native(sql: str) -> str:
