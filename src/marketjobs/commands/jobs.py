@@ -157,12 +157,10 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
         render.table(_JOB_COLUMNS, [_job_row(one, utc=utc) for one in document["jobs"]], **_JOB_LAYOUT)
     for one in document["waiting"]:
         if one["waits_for"] != "children":
-            error = one["error"]["message"] if one["error"] else ""
+            error = one["error"]["message"] if one["error"] else None
+            why = "; ".join(dict.fromkeys(text for text in (one["waits_for"] or "its time", error) if text))
             when = render.instant(_epoch(one["next_attempt_at"]), utc=utc)
-            render.line(
-                f"{render.short(one['job_id'])} waits for {one['waits_for']} until {when}: {error}",
-                style="yellow",
-            )
+            render.line(f"{render.short(one['job_id'])} waits until {when}: {why}", style="yellow")
     if not document["jobs"]:
         render.note("no job yet; hand one in: marketjobs fetch-market-data -s AAPL")
 
