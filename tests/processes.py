@@ -256,14 +256,14 @@ class Machine:
 
     def worker(self, *options: str, **variables: str) -> Running:
         """`marketjobs worker`, as soon as it is alive."""
-        return self._once_alive(self.start("worker", *options, **variables))
+        return self.once_alive(self.start("worker", *options, **variables))
 
     def test_worker(self, concurrency: int = 2, **variables: str) -> Running:
         """The same supervisor with the tasks of jobs_for_tests too."""
         variables = {"PYTHONPATH": str(TESTS)} | variables
-        return self._once_alive(self.start_any(sys.executable, "-m", "supervised", str(concurrency), **variables))
+        return self.once_alive(self.start_any(sys.executable, "-m", "supervised", str(concurrency), **variables))
 
-    def _once_alive(self, supervisor: Running) -> Running:
+    def once_alive(self, supervisor: Running) -> Running:
         def alive() -> bool:
             assert supervisor.runs, f"the worker ended\n{supervisor.out}\n{supervisor.err}"
             return bool(

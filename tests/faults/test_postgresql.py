@@ -9,7 +9,7 @@ import pytest
 
 from faults.audit import audit
 from postgres import CONNECTIONS, PostgresServer
-from processes import LONG, SECRET, Machine, eventually, kill
+from processes import LONG, SECRET, Machine, eventually
 
 pytestmark = pytest.mark.postgresql
 
@@ -94,23 +94,3 @@ def test_a_worker_outlives_a_store_that_is_away(on_postgres: Machine, postgres_s
     job_id = on_postgres.run("fetch-market-data", "-s", "AAPL", "--no-wait", "--json").ok().json["job_id"]
     on_postgres.in_state(job_id, "succeeded")
     assert worker.runs
-
-
-@pytest.mark.slow
-def test_two_workers_one_killed(on_postgres: Machine) -> None:
-    assert on_postgres.vendor is not None
-    on_postgres.vendor.latency_seconds = 0.3
-    symbols = [f"SYM{number:03}" for number in range(220)]
-    named = list(itertools.chain.from_iterable(("-s", symbol) for symbol in symbols))
-    workers = [on_postgres.worker("-c", "1") for _ in range(2)]
-    job_id = on_postgres.run("fetch-market-data", *named, "--no-wait", "--json").ok().json["job_id"]
-    eventually(lambda: len({row["owner"] for row in on_postgres.jobs() if row["state"] == "running"}) == 2, "both work")
-    for pids in on_postgres.children(workers[0]).values():
-        for pid in pids:
-            kill(pid)
-    workers[0].signal(9)
-    on_postgres.in_state(job_id, "succeeded", seconds=2 * LONG)
-    assert audit(on_postgres, [job_id]) == {"succeeded": 1}
-    counts = on_postgres.rows("SELECT symbol, count(*) AS n FROM price_bar_v GROUP BY symbol")
-    assert {row["symbol"] for row in counts} == set(symbols)
-    assert {row["n"] for row in counts} == {counts[0]["n"]}
