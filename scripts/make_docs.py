@@ -15,12 +15,13 @@ import sys
 import textwrap
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Any
 
 import typer
 
 from marketjobs import config
 from marketjobs.cli import app
+from marketjobs.sections import Setting
 
 TOP = Path(__file__).resolve().parent.parent
 WIDTH = 100
@@ -152,22 +153,15 @@ def _sections() -> Iterator[tuple[str, list[tuple[str, str, Any]]]]:
     yield from grouped.items()
 
 
-def _allowed(field: Any) -> str:
+def _allowed(setting: Setting) -> str:
     """The choices or bounds that a setting has, where its description does not name them."""
-    choices = next((get_args(one) for one in (field.annotation, *get_args(field.annotation)) if _is_literal(one)), ())
-    if choices:
-        named = all(str(one) in (field.description or "") for one in choices)
-        return "" if named else f"({' '.join(map(str, choices))})"
-    bounds = {name: getattr(one, name) for one in field.metadata for name in ("ge", "gt", "le") if hasattr(one, name)}
-    if not bounds:
-        return ""
-    low = f"{bounds['ge']:g} or more" if "ge" in bounds else f"above {bounds['gt']:g}" if "gt" in bounds else ""
-    high = f"at most {bounds['le']:g}" if "le" in bounds else ""
-    return f"({', '.join(filter(None, [low, high]))})"
-
-
-def _is_literal(annotation: Any) -> bool:
-    return get_origin(annotation) is Literal
+    if setting.choices:
+        named = all(one in setting.description for one in setting.choices)
+        return "" if named else f"({' '.join(setting.choices)})"
+    low = f"{setting.ge:g} or more" if setting.ge is not None else ""
+    low = f"above {setting.gt:g}" if setting.gt is not None else low
+    high = f"at most {setting.le:g}" if setting.le is not None else ""
+    return f"({', '.join(filter(None, [low, high]))})" if low or high else ""
 
 
 def _toml(value: Any) -> str:

@@ -14,15 +14,29 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, ClassVar, Literal, Self, get_args
 from urllib.parse import SplitResult, urlsplit, urlunsplit
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.ranges import check_period
 from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import ConfigError, InvalidInput
+from marketjobs.sections import (
+    NoList,
+    Secret,
+    Section,
+    Setting,
+    UnknownKey,
+    Wrong,
+    choice,
+    flag,
+    integer,
+    number,
+    secrets,
+    section,
+    text,
+    texts,
+)
 
 PREFIX = "MARKETJOBS_"
 FILE_NAME = "config.toml"
@@ -135,64 +149,58 @@ def _period(text: str) -> str:
         raise ValueError(exc.message) from exc
 
 
-IntervalName = Annotated[str, AfterValidator(_interval)]
-PeriodText = Annotated[str, AfterValidator(_period)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-RateLimit = Annotated[list[str], AfterValidator(_rates)]
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
-
-
 class BrokerSettings(Section):
-    url: Annotated[str, AfterValidator(_broker_url)] = Field(
+    url: str = text(
         "",
+        check=_broker_url,
         description="Empty: the embedded queue (one host). For many workers redis://HOST:PORT/DB, or "
         "amqp://USER:PASSWORD@HOST:PORT/VHOST for RabbitMQ; rediss:// and amqps:// for TLS.",
     )
 
 
 class DatabaseSettings(Section):
-    url: Annotated[str, AfterValidator(_database_url)] = Field(
+    url: str = text(
         "",
+        check=_database_url,
         description="Empty: SQLite in the data folder. sqlite:///FILE for another place."
         " postgresql://USER:PASSWORD@HOST:PORT/DATABASE for many machines (extra: postgres).",
     )
 
 
 class WorkerSettings(Section):
-    concurrency: int = Field(2, ge=1, le=256, description="Pool processes of one worker.")
-    queues: list[QueueName] = Field(list(QUEUES), min_length=1, description="Queues that a worker serves.")
-    pool: Literal["prefork", "solo"] = Field("prefork", description="How Celery runs tasks: prefork or solo.")
-    lease_seconds: float = Field(
+    concurrency: int = integer(2, ge=1, le=256, description="Pool processes of one worker.")
+    queues: list[QueueName] = texts(QUEUES, choices=QUEUES, description="Queues that a worker serves.")
+    pool: Literal["prefork", "solo"] = choice(
+        "prefork", ("prefork", "solo"), description="How Celery runs tasks: prefork or solo."
+    )
+    lease_seconds: float = number(
         30.0,
         ge=3,
         le=3600,
         description="A job whose worker was not heard of for so long is given to another.",
     )
-    soft_time_limit: float = Field(540.0, gt=0, description="Seconds after which a task is asked to stop.")
-    hard_time_limit: float = Field(600.0, gt=0, description="Seconds after which a task's process is ended.")
-    acks_late: bool = Field(False, description="Acknowledge a message when its job ends instead of when it starts.")
+    soft_time_limit: float = number(540.0, gt=0, description="Seconds after which a task is asked to stop.")
+    hard_time_limit: float = number(600.0, gt=0, description="Seconds after which a task's process is ended.")
+    acks_late: bool = flag(False, description="Acknowledge a message when its job ends instead of when it starts.")
 
 
 class RetrySettings(Section):
-    max_attempts: int = Field(3, ge=1, le=100, description="Executions of a job before it is dead.")
-    base_seconds: float = Field(2.0, gt=0, description="Wait before the second attempt; doubles with each.")
-    cap_seconds: float = Field(300.0, gt=0, description="Longest wait between two attempts.")
+    max_attempts: int = integer(3, ge=1, le=100, description="Executions of a job before it is dead.")
+    base_seconds: float = number(2.0, gt=0, description="Wait before the second attempt; doubles with each.")
+    cap_seconds: float = number(300.0, gt=0, description="Longest wait between two attempts.")
 
 
 class ProviderSettings(Section):
     """What every provider has."""
 
-    enabled: bool = Field(True, description="May it be asked?")
-    base_url: HttpUrl = Field("https://localhost", description="Where the vendor answers.")
-    api_keys: list[SecretStr] = Field([], description="Keys, where the vendor wants one.")
-    rate_limit: RateLimit = Field(
-        ["1/s"], min_length=1, description="Calls per window, all of them kept, shared by all processes."
+    enabled: bool = flag(True, description="May it be asked?")
+    base_url: str = text("https://localhost", check=_http_url, description="Where the vendor answers.")
+    api_keys: list[Secret] = secrets(description="Keys, where the vendor wants one.")
+    rate_limit: list[str] = texts(
+        ["1/s"], check=_rates, description="Calls per window, all of them kept, shared by all processes."
     )
-    timeout_seconds: float = Field(15.0, gt=0, le=300, description="Longest wait for one answer.")
-    max_connections: int = Field(8, ge=1, le=128, description="Requests of one process under way at once.")
+    timeout_seconds: float = number(15.0, gt=0, le=300, description="Longest wait for one answer.")
+    max_connections: int = integer(8, ge=1, le=128, description="Requests of one process under way at once.")
 
     @property
     def rates(self) -> tuple[Rate, ...]:
@@ -200,69 +208,80 @@ class ProviderSettings(Section):
 
 
 class YahooSettings(ProviderSettings):
-    base_url: HttpUrl = Field("https://query2.finance.yahoo.com", description="Where the vendor answers.")
-    rate_limit: RateLimit = Field(
+    base_url: str = text("https://query2.finance.yahoo.com", check=_http_url, description="Where the vendor answers.")
+    rate_limit: list[str] = texts(
         ["2/s", "2000/h"],
-        min_length=1,
+        check=_rates,
         description="Calls per window, all of them kept, shared by all processes.",
     )
 
 
 class RecordedSettings(Section):
-    enabled: bool = Field(True, description="May it be asked?")
+    enabled: bool = flag(True, description="May it be asked?")
 
 
-class ProvidersSettings(BaseModel):
+class ProvidersSettings(Section):
     """The shipped providers; a plug-in's section is checked against :class:`ProviderSettings`."""
 
-    model_config = ConfigDict(extra="allow", frozen=True)
-    __pydantic_extra__: dict[str, ProviderSettings] = Field(init=False)
+    others: ClassVar = ProviderSettings
 
-    yahoo: YahooSettings = YahooSettings()
-    recorded: RecordedSettings = RecordedSettings()
+    yahoo: YahooSettings = section(YahooSettings)
+    recorded: RecordedSettings = section(RecordedSettings)
 
     def of(self, name: str) -> ProviderSettings | RecordedSettings:
         """The section of a provider; a plug-in without a section has the defaults."""
-        section: ProviderSettings | RecordedSettings | None = getattr(self, name, None)
-        return section if section is not None else ProviderSettings()
+        found: ProviderSettings | RecordedSettings | None = self.sections().get(name)
+        return found if found is not None else ProviderSettings()
+
+    def sections(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.keys} | self.extra
 
 
 class UniverseSettings(Section):
-    batch_size: int = Field(100, ge=1, le=500, description="Symbols of one part of a sync.")
-    delay_seconds: float = Field(0.0, ge=0, le=3600, description="Seconds between the starts of two parts of a sync.")
-    history_interval: IntervalName = Field("1d", description="Bars of sync-history.")
-    history_period: PeriodText = Field("1y", description="How far back sync-history looks.")
-    intraday_interval: IntervalName = Field("5m", description="Bars of sync-intraday.")
-    intraday_period: PeriodText = Field("5d", description="How far back sync-intraday looks.")
+    batch_size: int = integer(100, ge=1, le=500, description="Symbols of one part of a sync.")
+    delay_seconds: float = number(0.0, ge=0, le=3600, description="Seconds between the starts of two parts of a sync.")
+    history_interval: str = text("1d", check=_interval, description="Bars of sync-history.")
+    history_period: str = text("1y", check=_period, description="How far back sync-history looks.")
+    intraday_interval: str = text("5m", check=_interval, description="Bars of sync-intraday.")
+    intraday_period: str = text("5d", check=_period, description="How far back sync-intraday looks.")
 
 
 class LoggingSettings(Section):
-    level: Literal["debug", "info", "warning", "error"] = Field("info", description="Least severity that is logged.")
-    format: Literal["text", "json"] = Field("text", description="text for people, json for programs.")
-    folder: str = Field("", description="Folder of log files; empty: standard error only.")
+    level: Literal["debug", "info", "warning", "error"] = choice(
+        "info", ("debug", "info", "warning", "error"), description="Least severity that is logged."
+    )
+    format: Literal["text", "json"] = choice(
+        "text", ("text", "json"), description="text for people, json for programs."
+    )
+    folder: str = text("", description="Folder of log files; empty: standard error only.")
 
 
 class NetworkSettings(Section):
-    proxy: str = Field("", description="Proxy for all vendors; empty: HTTPS_PROXY of the environment.")
-    ca_bundle: str = Field("", description="File of trusted authorities; empty: SSL_CERT_FILE, else the bundled one.")
+    proxy: str = text("", description="Proxy for all vendors; empty: HTTPS_PROXY of the environment.")
+    ca_bundle: str = text("", description="File of trusted authorities; empty: SSL_CERT_FILE, else the bundled one.")
 
 
 class Settings(Section):
     """All settings, frozen; :func:`load` makes them."""
 
-    broker: BrokerSettings = BrokerSettings()
-    database: DatabaseSettings = DatabaseSettings()
-    worker: WorkerSettings = WorkerSettings()
-    retry: RetrySettings = RetrySettings()
-    universe: UniverseSettings = UniverseSettings()
-    providers: ProvidersSettings = ProvidersSettings()
-    logging: LoggingSettings = LoggingSettings()
-    network: NetworkSettings = NetworkSettings()
+    broker: BrokerSettings = section(BrokerSettings)
+    database: DatabaseSettings = section(DatabaseSettings)
+    worker: WorkerSettings = section(WorkerSettings)
+    retry: RetrySettings = section(RetrySettings)
+    universe: UniverseSettings = section(UniverseSettings)
+    providers: ProvidersSettings = section(ProvidersSettings)
+    logging: LoggingSettings = section(LoggingSettings)
+    network: NetworkSettings = section(NetworkSettings)
 
-    _home: Path = PrivateAttr(default_factory=Path)
-    _file: Path | None = PrivateAttr(default=None)
-    _origins: dict[str, str] = PrivateAttr(default_factory=dict)
-    _eager: bool = PrivateAttr(default=False)
+    _home: ClassVar = Path()
+    _file: ClassVar[Path | None] = None
+    _origins: ClassVar[dict[str, str]] = {}
+    _eager: ClassVar = False
+
+    def found(self, *, home: Path, file: Path | None, origins: dict[str, str], eager: bool) -> Self:
+        """These, with where they came from."""
+        vars(self).update(_home=home, _file=file, _origins=origins, _eager=eager)
+        return self
 
     @property
     def home(self) -> Path:
@@ -311,11 +330,10 @@ class Settings(Section):
         """Every text that must never be shown: keys, and passwords inside URLs."""
         addresses = [self.broker.url, self.database.url, self.network.proxy]
         addresses += [os.environ.get(name, "") for name in PROXY_VARIABLES]
-        for name in (*type(self.providers).model_fields, *(self.providers.__pydantic_extra__ or {})):
-            section = self.providers.of(name)
-            if isinstance(section, ProviderSettings):
-                yield from (key.get_secret_value() for key in section.api_keys)
-                addresses.append(section.base_url)
+        for provider in self.providers.sections().values():
+            if isinstance(provider, ProviderSettings):
+                yield from (key.reveal() for key in provider.api_keys)
+                addresses.append(provider.base_url)
         for address in addresses:
             parts = _split(address) if "@" in address else None
             if parts is not None and parts.password:
@@ -323,14 +341,13 @@ class Settings(Section):
             yield from _PASSWORD_OPTION.findall(address)
 
 
-def settings_keys(model: type[BaseModel] = Settings, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Every ``section.key`` with its pydantic field, in the order of the file."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield from settings_keys(kind, f"{prefix}{name}.")
+def settings_keys(kind: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, Setting]]:
+    """Every ``section.key`` with what may be given for it, in the order of the file."""
+    for name, setting in kind.keys.items():
+        if isinstance(setting.default, Section):
+            yield from settings_keys(type(setting.default), f"{prefix}{name}.")
         else:
-            yield f"{prefix}{name}", field
+            yield f"{prefix}{name}", setting
 
 
 def masked(key: str, value: Any) -> Any:
@@ -364,11 +381,11 @@ class Entry:
 
 def entries(settings: Settings) -> Iterator[Entry]:
     """Every setting in force, secrets masked."""
-    for key, field in settings_keys():
+    for key, setting in settings_keys():
         value: Any = settings
         for part in key.split("."):
             value = getattr(value, part)
-        yield Entry(key, masked(key, value), settings.origin(key), field.default, field.description or "")
+        yield Entry(key, masked(key, value), settings.origin(key), setting.default, setting.description)
 
 
 def user_config_file() -> Path:
@@ -409,13 +426,12 @@ def load() -> Settings:
     merged = _merge(from_file, from_environment)
     origins = {key: str(file) for key in _flatten(from_file)} | variables
     try:
-        settings = Settings.model_validate(merged)
-    except ValidationError as exc:
+        settings = Settings(**merged)
+    except Wrong as exc:
         raise ConfigError(_explain(exc, origins, file)) from exc
     _check_plugins(settings, origins)
     eager = environ.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower() in ("1", "true", "yes", "on")
-    settings._home, settings._file, settings._origins, settings._eager = home_folder(), file, origins, eager
-    return settings
+    return settings.found(home=home_folder(), file=file, origins=origins, eager=eager)
 
 
 @cache
@@ -450,7 +466,7 @@ def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
         raise ConfigError(f"{path}: can't be read: {exc.strerror}") from exc
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigError(f"{path}: is no valid TOML: {exc}") from exc
-    ours = set(Settings.model_fields)
+    ours = set(Settings.keys)
     if data and not named and path == Path(FILE_NAME) and not ours & set(data):
         raise ConfigError(
             f"./{FILE_NAME} has no section of marketjobs (it looks like another program's)",
@@ -463,25 +479,25 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
     """The settings that variables give, and the variable that each key came from."""
     values: dict[str, Any] = {}
     variables: dict[str, str] = {}
-    for (section, key), names in ALIASES.items():
+    for (table, key), names in ALIASES.items():
         for name in names:
             if environ.get(name):
-                values.setdefault(section, {})[key] = environ[name]
-                variables[f"{section}.{key}"] = name
+                values.setdefault(table, {})[key] = environ[name]
+                variables[f"{table}.{key}"] = name
                 break
-    for name, text in environ.items():
+    for name, given in environ.items():
         path = name.upper().removeprefix(PREFIX).lower().split("__")
-        if not name.upper().startswith(PREFIX) or (len(path) == 1 and path[0] not in Settings.model_fields):
+        if not name.upper().startswith(PREFIX) or (len(path) == 1 and path[0] not in Settings.keys):
             continue
-        if path[0] not in Settings.model_fields:
-            raise ConfigError(f"{name}: unknown key {path[0]}: sections are {' '.join(Settings.model_fields)}")
-        _put(values, path, _decoded(name, text))
+        if path[0] not in Settings.keys:
+            raise ConfigError(f"{name}: unknown key {path[0]}: sections are {' '.join(Settings.keys)}")
+        _put(values, path, _decoded(name, given))
         variables[".".join(path)] = name
     return values, variables
 
 
 def _decoded(name: str, text: str) -> Any:
-    """Lists and tables are written as JSON; everything else is a text, which pydantic reads."""
+    """Lists and tables are written as JSON; everything else is a text, which the setting reads."""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
     try:
@@ -517,24 +533,17 @@ def _flatten(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
             yield f"{prefix}{key}"
 
 
-def _explain(error: ValidationError, origins: Mapping[str, str], file: Path | None) -> str:
-    first = error.errors(include_url=False)[0]
-    place = [str(part) for part in first["loc"] if not isinstance(part, int)]
-    key = ".".join(place)
+def _explain(error: Wrong, origins: Mapping[str, str], file: Path | None) -> str:
+    key = ".".join(error.path)
     # The key itself, a key below it, or the table that it was given in.
     origin = next(
         (origins[k] for k in origins if k == key or k.startswith(f"{key}.") or key.startswith(f"{k}.")),
         str(file or "settings"),
     )
-    if first["type"] == "extra_forbidden":
+    if isinstance(error, UnknownKey):
         return f"{origin}: unknown key {key}"
-    shown = _shown(key, first.get("input"))
-    if first["type"] == "value_error":
-        return f"{origin}: {key} = {shown}: {first['msg'].removeprefix('Value error, ')}"
-    expected = first["msg"].removeprefix("Input should be ")
-    if first["type"] == "list_type" and origin in os.environ:
-        expected = 'a list, written as JSON like ["a", "b"]'
-    return f"{origin}: {key} = {shown}: expected {expected}"
+    written = ', written as JSON like ["a", "b"]' if isinstance(error, NoList) and origin in os.environ else ""
+    return f"{origin}: {key} = {_shown(key, error.given)}: {error.why}{written}"
 
 
 def _shown(key: str, given: Any) -> str:
@@ -548,7 +557,7 @@ def _shown(key: str, given: Any) -> str:
 
 
 def _check_plugins(settings: Settings, origins: Mapping[str, str]) -> None:
-    extra = settings.providers.__pydantic_extra__
+    extra = settings.providers.extra
     if not extra:
         return
     from importlib.metadata import entry_points

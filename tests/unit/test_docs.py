@@ -63,7 +63,7 @@ def test_config_toml_loads_as_exactly_the_defaults(monkeypatch: pytest.MonkeyPat
     defaults = config.load()
     monkeypatch.setenv("MARKETJOBS_CONFIG", str(TOP / "config.toml"))
     shipped = config.load()
-    assert shipped.model_dump() == defaults.model_dump()
+    assert shipped == defaults
     assert shipped.origin("worker.concurrency") == str(TOP / "config.toml"), "it was read at all"
 
 

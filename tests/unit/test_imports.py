@@ -13,7 +13,11 @@ import marketjobs
 from marketjobs.services.runtime import Runtime
 
 Python = Callable[..., "subprocess.Popen[str]"]
-HEAVY = ("celery", "kombu", "billiard", "sqlalchemy", "sqlmodel", "alembic", "pandas", "numpy", "yfinance", "curl_cffi")
+HEAVY = (
+    *("celery", "kombu", "billiard"),
+    *("sqlalchemy", "sqlmodel", "alembic", "pydantic"),
+    *("yfinance", "curl_cffi", "pandas", "numpy"),
+)
 # What a look at the ledger has no use for: vendors, bars, budgets, copies of the store, jobs that run.
 NOT_TO_LOOK = (
     *HEAVY,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pytest
 
 from marketjobs.commands.symbols import typed
-from marketjobs.config import UniverseSettings
+from marketjobs.config import Settings, UniverseSettings
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import GroupNotFound, InvalidInput, ProviderMismatch
 from marketjobs.services import bars, jobs, mend, sync, universe, watch
@@ -50,7 +50,7 @@ def test_defaults_are_settings(four: Runtime) -> None:
     got = prepared(four)
     assert (got["interval"], got["period"], got["batch_size"], got["delay_seconds"]) == ("1d", "1y", 100, 0)
     universe_settings = UniverseSettings(batch_size=7, delay_seconds=1.5, history_interval="1wk", history_period="5y")
-    four.settings = four.settings.model_copy(update={"universe": universe_settings})
+    four.settings = Settings(universe=universe_settings)
     got = prepared(four)
     assert (got["interval"], got["period"], got["batch_size"], got["delay_seconds"]) == ("1wk", "5y", 7, 1.5)
     got = prepared(four, start="2012-05-01", batch_size=2)

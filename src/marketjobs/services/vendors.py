@@ -42,7 +42,7 @@ def opened(runtime: Runtime, name: str) -> Provider:
         Connection(
             gate=gate(runtime, name),
             base_url=section.base_url,
-            api_keys=tuple(key.get_secret_value() for key in section.api_keys),
+            api_keys=tuple(key.reveal() for key in section.api_keys),
             timeout_seconds=section.timeout_seconds,
             max_connections=section.max_connections,
             proxy=settings.network.proxy or None,
