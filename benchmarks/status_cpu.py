@@ -21,7 +21,8 @@ def main() -> None:
     chosen = options(__doc__, rounds=9, broker="redis://127.0.0.1:6379/12")
     ours = {f"marketjobs {name}": [str(PROGRAMS / "marketjobs"), name] for name in ("status", "jobs", "worker-stats")}
     commands = ours | {PEER: [str(PROGRAMS / "celery"), *PEER.split()[1:]]}
-    with environment(MARKETJOBS_BROKER__URL=chosen.broker):
+    # An installed package is compiled once; a checkout must be allowed to keep what it compiled.
+    with environment(MARKETJOBS_BROKER__URL=chosen.broker, PYTHONDONTWRITEBYTECODE=""):
         worker = subprocess.Popen(
             [str(PROGRAMS / "marketjobs"), "worker"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
