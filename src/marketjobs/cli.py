@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Annotated, Any
@@ -56,14 +57,33 @@ def main(arguments: list[str] | None = None) -> None:
     """Entry point of the ``marketjobs`` command."""
     if arguments is not None:
         sys.argv[1:] = arguments
-    code = _run()
+    _prepare_streams()
     try:
+        code = _run()
         sys.stdout.flush()
     except BrokenPipeError:
         # Whoever read our output has gone (`| head`): nothing is wrong, and nothing more can be said.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         code = 0
+    except OSError as error:  # a full disk behind a redirection
+        _drop_output()
+        sys.stderr.write(f"marketjobs: the output can't be written: {error.strerror}\n")
+        code = 1
     sys.exit(code)
+
+
+def _prepare_streams() -> None:
+    """A stream that was closed takes and drops all; a character that its encoding lacks becomes a question mark."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115, PTH123  (for ever)
+        stream = getattr(sys, name)
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _run() -> int:
@@ -88,6 +108,8 @@ def _run() -> int:
         # The parser turns a broken pipe into exit 1.
         return 0 if isinstance(leaving.__context__, BrokenPipeError) else _code(leaving.code)
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            raise  # the output can't be written: nothing more can be said there
         return _unexpected(error)
 
 

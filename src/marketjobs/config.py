@@ -59,6 +59,9 @@ def _rates(texts: list[str]) -> list[str]:
     return texts
 
 
+_IN_PASSWORDS = "in a password / # ? @ are written %2F %23 %3F %40"
+
+
 def _database_url(url: str) -> str:
     """In the spelling that the store expects: ``sqlite:///FILE`` or ``postgresql://...``."""
     if not url:
@@ -66,10 +69,12 @@ def _database_url(url: str) -> str:
     server = re.sub(r"^(postgres|postgresql|postgresql\+psycopg)://", "postgresql://", url)
     parts = _split(server)
     if server.startswith("postgresql://"):
-        if parts is None or not parts.path.strip("/"):
-            raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
-        if parts.netloc.count("@") > 1:
-            raise ValueError("postgresql://USER:PASSWORD@HOST:PORT/DATABASE (an @ in the password is written %40)")
+        if parts is None or parts.port == 0:
+            raise ValueError(f"the port is no number from 1 to 65535 ({_IN_PASSWORDS})")
+        if server.count("@") > 1 or parts.fragment or "@" in parts.path:
+            raise ValueError(f"postgresql://USER:PASSWORD@HOST:PORT/DATABASE ({_IN_PASSWORDS})")
+        if not parts.path.strip("/"):
+            raise ValueError("the database is missing: postgresql://USER:PASSWORD@HOST:PORT/DATABASE")
         return server
     if not re.fullmatch(r"sqlite:///.*[^/]", url) or url.endswith(":memory:"):
         raise ValueError(
@@ -98,7 +103,7 @@ def _broker_url(url: str) -> str:
     if ";" in url:
         raise ValueError("one address; where a cluster has several, name its load balancer")
     if parts is None or parts.port == 0:
-        raise ValueError("the port is no number from 1 to 65535 (in a password / # ? @ are written %2F %23 %3F %40)")
+        raise ValueError(f"the port is no number from 1 to 65535 ({_IN_PASSWORDS})")
     if not parts.hostname or any(char.isspace() for char in url):
         raise ValueError(f"the host is missing: {scheme}://HOST:{BROKER_SCHEMES[scheme]}/...")
     if parts.fragment:
@@ -430,8 +435,16 @@ def load() -> Settings:
     except Wrong as exc:
         raise ConfigError(_explain(exc, origins, file)) from exc
     _check_plugins(settings, origins)
-    eager = environ.get("CELERY_TASK_ALWAYS_EAGER", "").strip().lower() in ("1", "true", "yes", "on")
+    eager = _switch("CELERY_TASK_ALWAYS_EAGER", environ.get("CELERY_TASK_ALWAYS_EAGER", ""))
     return settings.found(home=home_folder(), file=file, origins=origins, eager=eager)
+
+
+def _switch(name: str, text: str) -> bool:
+    """A variable of another program's that is on or off."""
+    word = text.strip().lower()
+    if word not in ("", "0", "1", "true", "false", "yes", "no", "on", "off"):
+        raise ConfigError(f"{name}: {text!a:.40} is neither true nor false")
+    return word in ("1", "true", "yes", "on")
 
 
 @cache

@@ -62,6 +62,20 @@ def test_a_pool_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
+def test_a_worker_that_stops_begins_no_other_job(machine: Machine) -> None:
+    worker = machine.test_worker(1)
+    ids = [
+        machine.python("import json\nfrom jobs_for_tests import count\nprint(json.dumps(count.delay(1, 2.0).id))")
+        for _ in range(3)
+    ]
+    machine.in_state(ids[0], "running")
+    worker.ctrl_c()
+    worker.wait()
+    states = [machine.job(one)["state"] for one in ids]
+    assert states == ["succeeded", "queued", "queued"]
+    assert [machine.job(one)["attempt"] for one in ids] == [1, 0, 0]
+
+
 def test_an_idle_pool_process_is_killed(machine: Machine) -> None:
     """On the embedded queue an idle process holds a lock of the whole pool, which then starts anew."""
     worker = machine.test_worker(2)

@@ -271,7 +271,8 @@ def test_a_wrong_file_is_named_with_key_and_expectation(text: str, message: str)
         (
             "DATABASE_URL",
             "postgres://localhost",
-            "DATABASE_URL: database.url = 'postgres://localhost': postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
+            "DATABASE_URL: database.url = 'postgres://localhost': the database is missing:"
+            " postgresql://USER:PASSWORD@HOST:PORT/DATABASE",
         ),
     ],
 )
@@ -451,6 +452,23 @@ def test_loading_leaves_the_environment_alone() -> None:
     before = dict(os.environ)
     config.load()
     assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        (f"postgresql://me:{SECRET}@x@host/db", "written %2F %23 %3F %40"),
+        (f"postgresql://me:{SECRET}/@host/db", "written %2F %23 %3F %40"),
+        (f"postgresql://me:{SECRET}#@host/db", "written %2F %23 %3F %40"),
+        (f"postgresql://me:{SECRET}@host:54x2/db", "the port is no number"),
+        (f"postgresql://me:{SECRET}@host", "the database is missing"),
+    ],
+)
+def test_an_address_with_a_raw_sign_in_its_password_is_told_how(
+    monkeypatch: pytest.MonkeyPatch, url: str, said: str
+) -> None:
+    monkeypatch.setenv("DATABASE_URL", url)
+    assert said in refused().message
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])

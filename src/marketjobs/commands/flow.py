@@ -25,10 +25,13 @@ def submit_and_show(
     say_next: bool = True,
 ) -> int:
     """Hand in a job and show it; the exit code."""
+    from marketjobs.errors import InvalidInput
     from marketjobs.services import jobs, workers
     from marketjobs.services.kinds import KINDS
 
     queue = KINDS[task].queue
+    if inline and not wait:
+        raise InvalidInput("--inline runs the job here, --no-wait leaves it to a worker: give one of them")
     inline = inline or runtime.settings.eager
     wait = wait or runtime.settings.eager  # handing in is running, then
     # Without a worker on the embedded queue this process will do it: no message, and no Celery to import.

@@ -205,6 +205,12 @@ def cancel_all(runtime: Runtime, job_ids: Sequence[str]) -> list[Job]:
     return ended
 
 
+def leave(runtime: Runtime, job_id: str) -> None:
+    """Somebody else is to be told of a due job: its wake-up was taken and not used."""
+    with runtime.database.write() as tx:
+        jobs.mark_unsent(tx, job_id)
+
+
 def required(job: Job | None, job_id: str) -> Job:
     if job is None:
         raise JobNotFound(f"there is no job {job_id}")

@@ -423,6 +423,11 @@ def mark_published(tx: Transaction, job_ids: Sequence[str]) -> None:
     )
 
 
+def mark_unsent(tx: Transaction, job_id: str) -> None:
+    """Note that no message speaks of a due job any more."""
+    tx.run(f"UPDATE job SET published_at = NULL WHERE id = :id AND {_DUE}", {"id": job_id})
+
+
 def due_unpublished(tx: Transaction, limit: int) -> list[Job]:
     """Due jobs that no message speaks of, by priority.  The submitter publishes within its first second."""
     rows = tx.all(

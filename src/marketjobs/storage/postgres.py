@@ -226,6 +226,8 @@ def translated(error: BaseException, label: str) -> StorageError:
     text = " ".join((primary or str(error)).split())[:300] or type(error).__name__
     if state in ("3D000", "28P01", "28000") or (not state and "FATAL" in text):
         return _refused(text.rpartition("FATAL:")[2].strip(), label)
+    if not state and ("no password supplied" in text or text.startswith("invalid ")):
+        return _refused(text, label)
     if state == "42P01":
         return SchemaMismatch(f"the database {label} lacks a table: {text}", hint="marketjobs db upgrade")
     if state == "53100":
@@ -241,14 +243,22 @@ def translated(error: BaseException, label: str) -> StorageError:
     return StorageError(f"database {label}: {text}")
 
 
+def _createdb(label: str) -> str:
+    parts = urlsplit(label)
+    options = {"-h": parts.hostname, "-p": parts.port, "-U": parts.username}
+    given = "".join(f" {name} {value}" for name, value in options.items() if value is not None)
+    return f"createdb{given} {parts.path.strip('/')}"
+
+
 def _refused(text: str, label: str) -> StorageUnavailable:
     """What a server says to whoever may not connect."""
     if "does not exist" in text and "database" in text:
-        name = urlsplit(label).path.strip("/")
-        return StorageUnavailable(f"{label}: {text}", hint=f"createdb {name}; marketjobs db upgrade")
+        return StorageUnavailable(f"{label}: {text}", hint=f"{_createdb(label)}; marketjobs db upgrade")
     if "connection slots" in text or "too many" in text:
         hint = f"fewer workers, or a larger max_connections (a process keeps up to {2 * POOL_SIZE})"
         return StorageUnavailable(f"the database {label} has no connection left: {text}", hint=hint)
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return StorageUnavailable(f"the database {label} does not answer yet: {text}", hint="marketjobs doctor")
-    return StorageUnavailable(f"the database {label} refuses: {text}", hint="look at [database] url: user and password")
+    return StorageUnavailable(
+        f"the database {label} refuses: {text}", hint="look at [database] url: user, password and options"
+    )

@@ -22,7 +22,7 @@ from marketjobs.errors import ConfigError, InvalidInput, JobFailed, JobNotFinish
 from marketjobs.services import attempts, jobs, watch
 from marketjobs.services.attempts import Delayed
 from marketjobs.services.context import JobContext, current_context
-from marketjobs.tasks.runtime import runtime
+from marketjobs.tasks.runtime import is_stopping, runtime
 
 HEADER = "marketjobs_row"
 """On every message of ours: its row was there when it was sent.  One whose row is gone does nothing."""
@@ -133,6 +133,9 @@ class JobTask(Task):
             return self.run(*args, **kwargs)
         if not self._adopt(args, kwargs):
             raise Ignore(f"job {request.id}: its row is gone, or it can't be right")
+        if is_stopping():
+            jobs.leave(runtime(), request.id)
+            raise Ignore(f"job {request.id} is left to another worker: this one stops")
         try:
             job = attempts.execute(runtime(), request.id, self._body)
         except SystemExit:

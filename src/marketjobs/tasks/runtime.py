@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 from functools import cache
+from multiprocessing.sharedctypes import RawValue
+from typing import Any
 
 from marketjobs import config
 from marketjobs.services.runtime import INLINE_PATIENCE_SECONDS, WORKER_PATIENCE_SECONDS, Runtime
@@ -20,3 +22,17 @@ def runtime() -> Runtime:
         durable=not worker,
         patience_seconds=WORKER_PATIENCE_SECONDS if worker else INLINE_PATIENCE_SECONDS,
     )
+
+
+_stopping = RawValue("b", 0)
+"""Shared with the processes of a pool, which are forked after this is imported."""
+
+
+def stop_claiming(**_: Any) -> None:
+    """A worker was told to stop."""
+    _stopping.value = 1
+
+
+def is_stopping() -> bool:
+    """What runs is finished then; what only lies in the pool's pipe is left to others."""
+    return bool(_stopping.value)

@@ -22,7 +22,7 @@ from marketjobs import log as logs
 from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.storage import workers
-from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
+from marketjobs.tasks.runtime import WORKER_PROCESS, runtime, stop_claiming
 
 log = logging.getLogger(__name__)
 SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
@@ -40,6 +40,7 @@ def connect() -> None:
     warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_init.connect(_before_pool, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
+    signals.worker_shutting_down.connect(stop_claiming, weak=False)
 
 
 def die_with_supervisor() -> None:
