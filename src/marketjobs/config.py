@@ -316,7 +316,8 @@ class Settings(Section):
         if not url.startswith("sqlite:"):
             return None
         path = url.removeprefix("sqlite:").removeprefix("//")
-        return Path(path.removeprefix("/") if path.startswith("/") and not path.startswith("//") else path[1:])
+        named = path.removeprefix("/") if path.startswith("/") and not path.startswith("//") else path[1:]
+        return Path(named).absolute()
 
     @property
     def shown_database(self) -> str:
@@ -403,7 +404,9 @@ def home_folder() -> Path:
     import platformdirs
 
     given = os.environ.get("MARKETJOBS_HOME")
-    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("marketjobs", appauthor=False))
+    if given:
+        return Path(given).expanduser().absolute()  # a worker may be started in another folder
+    return Path(platformdirs.user_data_dir("marketjobs", appauthor=False))
 
 
 def find_file() -> Path | None:

@@ -116,9 +116,9 @@ def test_the_ecosystems_names_of_a_broker(
 
 def test_the_ecosystems_name_of_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "sqlite:///theirs.db")
-    assert config.load().database_file == Path("theirs.db")
+    assert config.load().database_file == Path("theirs.db").absolute()
     monkeypatch.setenv("MARKETJOBS_DATABASE__URL", "sqlite:///ours.db")
-    assert config.load().database_file == Path("ours.db")
+    assert config.load().database_file == Path("ours.db").absolute()
 
 
 @pytest.mark.parametrize(
@@ -426,7 +426,7 @@ def test_a_password_of_an_address_in_force_is_a_secret(monkeypatch: pytest.Monke
 )
 def test_a_database_url_names_a_file(monkeypatch: pytest.MonkeyPatch, url: str, path: str) -> None:
     monkeypatch.setenv("MARKETJOBS_DATABASE__URL", url)
-    assert config.load().database_file == Path(path)
+    assert config.load().database_file == Path(path).absolute()
 
 
 @pytest.mark.parametrize("url", ["sqlite:jobs.db", "sqlite://", "sqlite:///", "sqlite://jobs.db", "sqlite:///:memory:"])
