@@ -8,6 +8,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 
@@ -691,10 +692,61 @@ def coloured(machine: Machine, *command: str) -> str:
 def test_a_narrow_terminal(machine: Machine) -> None:
     machine.run(*FETCH).ok()
     for command in (["prices", "AAPL"], ["jobs"], ["assets", "list"]):
-        screen = machine.terminal(*command, columns=44)
-        assert screen.wait() == 0
-        plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.text)
-        assert max(len(line) for line in plain.splitlines()) <= 44, command
+        on_screen(machine, 44, *command)
+
+
+@pytest.mark.parametrize("columns", [20, 30, 80, 120])
+def test_no_number_and_no_state_is_cut_whatever_the_width(machine: Machine, columns: int) -> None:
+    machine.run(*FETCH).ok()
+    checks = machine.run("doctor", "--json").ok().json["checks"]
+    plain = on_screen(machine, columns, "doctor")
+    names = ["check", "verdict", "found", "fix"]
+    assert in_column(plain, names, "check") == squeezed(one["name"] for one in checks)
+    assert in_column(plain, names, "verdict") == squeezed(one["verdict"] for one in checks)
+    assert in_column(plain, names, "fix") == squeezed(one["fix"] or "-" for one in checks)
+
+    settings = machine.run("config", "show", "--all", "--json").ok().json["settings"]
+    plain = on_screen(machine, columns, "config", "show", "--all")
+    names = ["setting", "value", "from"]
+    assert in_column(plain, names, "setting") == squeezed(one["key"] for one in settings)
+    assert in_column(plain, names, "value") == squeezed(json.dumps(one["value"]) for one in settings)
+    assert in_column(plain, names, "from") == squeezed(one["origin"] for one in settings)
+
+    bars = machine.run("prices", "AAPL", "-n", "2", "--json").ok().json["bars"]
+    plain = on_screen(machine, columns, "prices", "AAPL", "-n", "2", "--no-chart")
+    numbers = {
+        name.replace("_", " "): {f"{one[name]:.2f}" for one in bars}
+        for name in ("open", "high", "low", "close", "adj_close")
+    } | {"volume": {f"{one['volume']:.0f}" for one in bars}}
+    assert "close" in plain
+    shown = [values for name, values in numbers.items() if re.search(rf"(?<!adj ){name}\b", plain)]
+    assert set(re.findall(r"(?<!\S)[\d.]+(?!\S)", plain)) == set().union(*shown)
+    assert set(re.findall(r"\S*-\d\d-\S*", plain)) == {one["ts"][:10] for one in bars}
+
+
+def on_screen(machine: Machine, columns: int, *command: str) -> str:
+    """What a terminal of that width shows, without its colours; no line is wider than that."""
+    screen = machine.terminal(*command, columns=columns)
+    assert screen.wait() == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", screen.text).replace("\r", "")
+    assert max(len(line) for line in plain.splitlines()) <= columns, command
+    return plain
+
+
+def in_column(plain: str, names: list[str], name: str) -> str:
+    """The text of a left-aligned column of a table, or of those lines where each row is lines, without blanks."""
+    lines = plain.splitlines()
+    header = next((number for number, line in enumerate(lines) if line.split() == names), None)
+    if header is None:
+        parts = re.split(rf"^({'|'.join(names)}):", plain, flags=re.MULTILINE)[1:]
+        return squeezed(text for key, text in zip(parts[::2], parts[1::2], strict=True) if key == name)
+    starts = [lines[header].index(one) for one in names] + [None]
+    place = names.index(name)
+    return squeezed(line[starts[place] : starts[place + 1]] for line in lines[header + 2 :])
+
+
+def squeezed(texts: Iterable[str]) -> str:
+    return "".join("".join(texts).split())
 
 
 def test_the_command_is_installed() -> None:

@@ -58,7 +58,7 @@ def assets_list(
             )
             for one in shown
         ],
-        fold="bars",
+        fold=("name", "groups", "bars"),
         spare=("exchange", "class", "currency", "name", "groups"),
     )
     if len(shown) < len(found):

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from marketjobs.domain.intervals import Interval
     from marketjobs.domain.ranges import Range
 
+NARROWEST_CHART = 40
+"""A narrower terminal gets no chart unless it is asked for: its scale and labels would be most of it."""
+
 
 def prices(
     symbol: Annotated[str, typer.Argument(metavar="SYM", help="A symbol, such as AAPL.")],
@@ -57,7 +60,7 @@ def prices(
     terminal = sys.stdout.isatty()
     intraday = Interval.of(interval).is_intraday
     times = [_time(row.ts, intraday=intraday, utc=utc) for row in rows]
-    if chart or (chart is None and terminal):
+    if chart or (chart is None and terminal and render.out().width >= NARROWEST_CHART):
         _draw(rows, times)
     if chart and not terminal:
         return
@@ -97,7 +100,7 @@ def _draw(rows: list, times: Sequence[str]) -> None:
     from marketjobs.commands import render
     from marketjobs.commands.chart import line_chart
 
-    width, height = max(40, min(render.out().width, 110)), 14
+    width, height = max(NARROWEST_CHART, min(render.out().width, 110)), 14
     closes = [row.close for row in rows]
     change = closes[-1] / closes[0] - 1
     title = f"{rows[-1].symbol} {rows[-1].interval} close {closes[-1]:.2f} ({change:+.1%} since {times[0]})"
@@ -216,7 +219,7 @@ def asset(
             )
             for series in found.series
         ],
-        fold="covered",
+        fold=("covered",),
     )
 
 

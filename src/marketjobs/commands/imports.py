@@ -99,7 +99,7 @@ def _show(report: ImportReport, seconds: float) -> None:
             )
             for one in shown
         ],
-        fold="said",
+        fold=("said",),
         spare=("interval", "first", "same", "last"),
     )
     if len(shown) < len(report.outcomes):

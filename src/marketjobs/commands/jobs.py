@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class JobLayout(TypedDict):
-    fold: str
+    fold: tuple[str, ...]
     spare: tuple[str, ...]
 
 
@@ -92,7 +92,7 @@ def _show_job(job: Job, *, utc: bool) -> None:
         if job.state.value == "waiting" and job.waits_for != "children":
             rows.append(("next attempt", render.instant(job.run_at, utc=utc)))
     rows += [("worker", job.owner), ("error", job.error_cause and f"{job.error_cause}: {job.error_message}")]
-    render.table(("what", "value"), [row for row in rows if row[1] is not None], fold="value")
+    render.table(("what", "value"), [row for row in rows if row[1] is not None], fold=("value",))
     follow = "result" if job.state.is_final else "status"
     render.note(f"  next: marketjobs {follow} {render.short(job.id)}" + ("" if job.state.is_final else " --watch"))
 
@@ -166,7 +166,7 @@ def _show_system(document: JsonDict, *, utc: bool) -> None:
 
 
 _JOB_COLUMNS = ("job", "task", "asked for", "state", "done ", "tries ", "submitted", "error")
-_JOB_LAYOUT: JobLayout = {"fold": "asked for", "spare": ("tries", "task", "submitted", "done", "error")}
+_JOB_LAYOUT: JobLayout = {"fold": ("asked for",), "spare": ("tries", "task", "submitted", "done", "error")}
 
 
 def _job_row(one: JsonDict, *, utc: bool) -> tuple[object, ...]:
@@ -316,7 +316,7 @@ def worker_stats(as_json: JSON = False) -> None:
                 )
                 for one in found
             ],
-            fold="queues",
+            fold=("queues",),
             spare=("kind", "version", "mean", "failed/h", "processes", "queues", "done/h", "answered"),
         )
     if not any(one["kind"] == "worker" and one["health"] in ("alive", "deaf") for one in found):

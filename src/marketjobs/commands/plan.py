@@ -27,6 +27,7 @@ def show_plan(planned: Sequence[tuple[str, Sequence[tuple[str, str]]]], *, parts
     render.table(
         ("symbol", "would be asked for"),
         [(symbol, ", ".join(f"{first} to {last}" for first, last in asked) or "nothing") for symbol, asked in shown],
+        fold=("would be asked for",),
     )
     if len(shown) < len(planned):
         render.note(f"the first {len(shown)} of {len(planned)} symbols; all of them: --json, or through a pipe")

@@ -30,7 +30,7 @@ def queues(as_json: JSON = False) -> None:
             )
             for one in document["queues"]
         ],
-        fold="workers",
+        fold=("workers",),
         spare=("messages", "waiting"),
     )
     if document["note"]:

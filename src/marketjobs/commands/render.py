@@ -36,6 +36,10 @@ STATE_STYLES = {
     "stopped": "dim",
     "inactive": "dim",
 }
+NARROWEST_TEXT = 12
+"""Text that takes several lines is never put into a column narrower than this."""
+LONGEST_WORD = 20
+"""A word up to this long stays in one piece, so dates and names do; longer ones (addresses, paths) may be split."""
 
 
 @cache
@@ -97,15 +101,16 @@ def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
-    fold: str | None = None,
+    fold: Sequence[str] = (),
     spare: Sequence[str] = (),
 ) -> None:
     """A table at a terminal; aligned columns with a header line elsewhere.
 
-    A column whose name ends in a blank is right-aligned (numbers).  ``None`` is shown as a dash.
+    A column whose name ends in a blank is right-aligned (numbers).  ``None`` is shown as a dash.  Where a terminal is
+    too narrow even so, each row becomes lines of ``name: value``: a number, a date or a state is never cut.
 
     Args:
-        fold: the column whose text may take several lines; all others keep theirs whole.
+        fold: the columns of text that may take several lines; all others keep theirs whole.
         spare: columns that a narrow terminal does without, the first to go first.
     """
     names = [name.strip() for name in columns]
@@ -113,37 +118,66 @@ def table(
     if not sys.stdout.isatty():
         _plain(names, cells)
         return
+    widths = _fitting(names, cells, fold, spare, out().width)
+    if widths is None:
+        _upright(names, cells)
+        return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
     from rich.text import Text
 
-    shown = _fitting(names, cells, fold, spare, out().width)
     drawn = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1), header_style="bold")
-    for index in shown:
+    for index, width in widths.items():
         right = columns[index].endswith(" ")
-        whole = names[index] != fold
-        drawn.add_column(names[index], justify="right" if right else "left", no_wrap=whole, overflow="fold")
+        whole = names[index] not in fold
+        drawn.add_column(
+            names[index], justify="right" if right else "left", width=width, no_wrap=whole, overflow="fold"
+        )
     for row in cells:
-        drawn.add_row(*(Text(row[index], style=STATE_STYLES.get(row[index], "")) for index in shown))
+        drawn.add_row(*(Text(row[index], style=STATE_STYLES.get(row[index], "")) for index in widths))
     out().print(drawn)
 
 
 def _fitting(
-    names: Sequence[str], rows: Sequence[Sequence[str]], fold: str | None, spare: Sequence[str], width: int
-) -> list[int]:
-    """The columns that fit into a width, by index."""
+    names: Sequence[str], rows: Sequence[Sequence[str]], fold: Sequence[str], spare: Sequence[str], width: int
+) -> dict[int, int] | None:
+    """The columns that fit into a width, by index, and how wide each is; ``None`` when they do not."""
+    from rich.cells import cell_len
 
-    def needs(index: int) -> int:
-        if names[index] == fold:
-            return min(20, max(len(row[index]) for row in rows)) if rows else 4
-        return max([len(names[index]), *(len(row[index]) for row in rows)])
+    wanted, least = [], []
+    for name, *column in zip(names, *rows, strict=True):
+        wanted.append(max(map(cell_len, [name, *column])))
+        words = [word for text in (name, *column) for word in text.split()]
+        word = min(LONGEST_WORD, max(map(cell_len, words)))
+        least.append(min(wanted[-1], max(NARROWEST_TEXT, word)) if name in fold else wanted[-1])
+    widths = dict(enumerate(least))
 
-    shown = list(range(len(names)))
+    def room() -> int:
+        return width + 1 - sum(least[index] + 3 for index in widths)  # three between two columns, one at each edge
+
     for name in spare:
-        if sum(needs(index) + 3 for index in shown) <= width + 2:
+        if room() >= 0:
             break
-        shown = [index for index in shown if names[index] != name]
-    return shown
+        del widths[names.index(name)]
+    if room() < 0:
+        return None
+    for _ in range(room()):  # what is left goes to the text that lacks most
+        lacks = max(widths, key=lambda index: wanted[index] - widths[index])
+        if widths[lacks] == wanted[lacks]:
+            break
+        widths[lacks] += 1
+    return widths
+
+
+def _upright(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Each row as lines of ``name: value`` below a blank line; empty cells are left out."""
+    from rich.text import Text
+
+    for row in rows:
+        out().print()
+        for name, cell in zip(names, row, strict=True):
+            if cell:
+                out().print(Text.assemble((f"{name}: ", "bold"), (cell, STATE_STYLES.get(cell, ""))), overflow="fold")
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

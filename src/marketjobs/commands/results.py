@@ -66,7 +66,7 @@ def _show_symbols(symbols: list[JsonDict]) -> None:
             )
             for one in symbols
         ],
-        fold="said",
+        fold=("said",),
         spare=("interval", "rejected", "first", "same", "changed", "last"),
     )
 
@@ -89,7 +89,7 @@ def _show_summary(job: Job, symbols: list[JsonDict]) -> None:
             (cause, len(failed), render.some([one["symbol"] for one in failed], 4), failed[0]["error"]["message"])
             for cause, failed in sorted(causes.items(), key=lambda item: -len(item[1]))
         ],
-        fold="said of the first",
+        fold=("such as", "said of the first"),
         spare=("such as",),
     )
     render.note(f"  all that failed: marketjobs result {render.short(job.id)} --failed   (all of it: --json)")

@@ -93,6 +93,7 @@ def doctor(as_json: JSON = False) -> None:
         render.table(
             ("check", "verdict", "found", "fix"),
             [(one.name, one.verdict, one.found, one.fix) for one in findings],
+            fold=("found", "fix"),
         )
     raise typer.Exit(1 if any(one.verdict == "error" for one in findings) else 0)
 
@@ -199,7 +200,9 @@ def config_show(
         render.line(f"{name:12} {path or 'none'}")
     if shown:
         render.table(
-            ("setting", "value", "from"), [(one.key, _value(one.value), one.origin) for one in shown], fold="value"
+            ("setting", "value", "from"),
+            [(one.key, _value(one.value), one.origin) for one in shown],
+            fold=("value", "from"),
         )
     else:
         render.note("everything has its default; see them: marketjobs config show --all")
