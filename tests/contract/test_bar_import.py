@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from marketjobs import read
 from marketjobs.domain.bars import SPLIT, Action, Bar, Rejected
 from marketjobs.domain.intervals import Interval, stamp_of
+from marketjobs.domain.ranges import Range
 from marketjobs.errors import AssetRenamed, BadRows, InvalidInput, MarketJobsError, ProviderMismatch
 from marketjobs.services import universe
 from marketjobs.services.bar_file import BarFile, BarFileOptions
@@ -456,6 +457,76 @@ def test_weeks_and_months_follow_each_other(runtime: Runtime, put: Importer) -> 
         ("2023-01-01T00:00", "2023-04-01T00:00"),
         ("2023-05-01T00:00", "2023-06-01T00:00"),
     ]
+
+
+def test_two_bases_that_touch_in_one_series_are_told_and_the_seam_is_not_known(runtime: Runtime, put: Importer) -> None:
+    """Monday to Friday from a vendor, a week of a file on either side."""
+    put(HEAD + rows(date(2024, 1, 8), [544.47, 540, 541, 542, 543]), label="stooq")
+    [outcome] = put(HEAD + rows(date(2024, 1, 1), [1.3, 1.4, 1.5, 1.4, 1.5], adjusted=1)).outcomes
+    assert outcome.note == (
+        "adjusted closes were left out: not on the basis of what is stored; its last close 1.5 is far from the next"
+        " stored one 544.47: another basis? marketjobs fetch-market-data -s AAPL --start 2024-01-05 compares them"
+    )
+    text = "Date,Open,High,Low,Close\n2024-01-15,9,9,9,9\n2024-01-16,9,9,9,9\n"
+    [outcome] = put(text).outcomes
+    assert outcome.note == (
+        "its first close 9 is far from the stored one before 543: another basis?"
+        " marketjobs fetch-market-data -s AAPL --start 2024-01-15 compares them"
+    )
+    known = [
+        ("2024-01-01T00:00", "2024-01-05T00:00"),
+        ("2024-01-08T00:00", "2024-01-13T00:00"),
+        ("2024-01-16T00:00", "2024-01-17T00:00"),
+    ]
+    assert coverage(runtime) == known
+    assert put(text).outcomes[0].note is None
+    assert coverage(runtime) == known, "the same file again tells no more about its seam"
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 1000])
+def test_a_file_around_stored_bars_is_not_known_beside_them(
+    runtime: Runtime, put: Importer, monkeypatch: pytest.MonkeyPatch, chunk: int
+) -> None:
+    monkeypatch.setattr("marketjobs.storage.staging.CHUNK", chunk)
+    by_a_vendor(runtime, [bar("2024-01-03", 12.0), bar("2024-01-04", 13.0)])
+    [outcome] = put(HEAD + rows(date(2024, 1, 1), [10, 11]) + rows(date(2024, 1, 5), [14, 30, 31])).outcomes
+    assert outcome.note == "adjusted closes were left out: not on the basis of what is stored"
+    assert coverage(runtime) == [
+        ("2024-01-01T00:00", "2024-01-02T00:00"),
+        ("2024-01-03T00:00", "2024-01-05T00:00"),
+        ("2024-01-06T00:00", "2024-01-10T00:00"),
+    ]
+
+
+def test_bars_that_lie_in_a_vendor_s_known_days_make_a_seam_unknown_too(runtime: Runtime, put: Importer) -> None:
+    """Such as rows that it rejected: nobody would ask for them again."""
+    asset = by_a_vendor(runtime, [bar("2024-01-02", 12.0), bar("2024-01-04", 12.0)])
+    with runtime.database.write() as tx:
+        week = Range(stamp_of(date(2024, 1, 1)), stamp_of(date(2024, 1, 6)))
+        bars.add_coverage(tx, asset, Interval.DAY_1, (), week)
+    [outcome] = put("Date,Open,High,Low,Close\n2024-01-03,5,5,5,5\n").outcomes
+    assert outcome.note is not None
+    assert "--start 2024-01-03 compares them" in outcome.note
+    assert coverage(runtime) == [
+        ("2024-01-01T00:00", "2024-01-03T00:00"),
+        ("2024-01-04T00:00", "2024-01-06T00:00"),
+    ]
+
+
+def test_a_file_that_overlaps_and_agrees_has_no_seam(runtime: Runtime, put: Importer) -> None:
+    """Its last bar is the vendor's own, which a crash follows."""
+    by_a_vendor(runtime, [bar("2024-01-03", 12.0, adj_close=6.0), bar("2024-01-04", 3.0)])
+    [outcome] = put(HEAD + rows(date(2024, 1, 1), [10, 11, 12])).outcomes
+    assert outcome.note is None
+    assert coverage(runtime) == [("2024-01-01T00:00", "2024-01-03T00:00")]
+
+
+def test_the_command_at_a_seam_of_weeks_names_their_interval(runtime: Runtime, put: Importer) -> None:
+    head = "Date,Open,High,Low,Close\n"
+    put(head + "2024-01-08,9,9,9,9\n", interval="1wk")
+    [outcome] = put(head + "2024-01-01,1,1,1,1\n", interval="1wk").outcomes
+    assert outcome.note is not None
+    assert "fetch-market-data -s AAPL --interval 1wk --start 2024-01-01 compares" in outcome.note
 
 
 # -- any table --

@@ -25,9 +25,10 @@ import pytest
 from marketjobs.domain.assets import AssetClass, AssetFacts
 from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, Bar, Rejected
 from marketjobs.domain.intervals import Interval, stamp_of
+from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, JobRequest, JobState
 from marketjobs.domain.ranges import Range
 from marketjobs.errors import SchemaMismatch, StorageError, StorageFull, StorageUnavailable
-from marketjobs.storage import assets, bar_state, bars, schema, sqlite, totals
+from marketjobs.storage import assets, bar_state, bars, jobs, schema, sqlite, totals
 from marketjobs.storage.bar_state import Series
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Database, open_database
@@ -314,6 +315,23 @@ class StoreContract:
             assert bars.fetched_span(tx, asset, DAY, stamp(2)) == (1000, 1000)
             assert bars.fetched_span(tx, asset, DAY, stamp(0)) is None
             assert bars.timezone(tx, asset) is None
+
+    def test_a_cancelled_parent_keeps_the_share_that_its_children_have_done(self, database: Database) -> None:
+        names = ("done", "halfway", "queued", "also queued")
+        with database.write() as tx:
+            jobs.insert(tx, JobRequest("parent", "t", "default", {}, waits_for=WAITS_FOR_CHILDREN))
+            jobs.insert_many(tx, [JobRequest(name, "t", "default", {}, parent_id="parent") for name in names])
+            done, halfway = (jobs.claim(tx, name, "me", 60.0) for name in names[:2])
+            assert done is not None
+            assert halfway is not None
+            jobs.finish(tx, done, JobState.SUCCEEDED, None)
+            jobs.beat(tx, halfway, 60.0, 0.5, None)
+            jobs.cancel(tx, "parent")
+        with database.read() as tx:
+            parent = jobs.get(tx, "parent")
+        assert parent is not None
+        assert (parent.state, parent.progress) == (JobState.CANCELLED, pytest.approx(1.5 / 4))
+        assert parent.started_at is not None
 
     def test_coverage_grows_together(self, database: Database, asset: int) -> None:
         def add(start: int, end: int) -> tuple[Range, ...]:

@@ -63,6 +63,12 @@ def test_what_it_refuses(machine: Machine, arguments: tuple[str, ...], code: int
     machine.run("cancel", *arguments).refused(code, said)
 
 
+@pytest.mark.parametrize("command", ["jobs", "cancel"])
+def test_a_queue_that_there_is_not_is_refused_with_the_choices(machine: Machine, command: str) -> None:
+    message = "unknown queue 'nope': one of market_data news portfolio analytics default"
+    machine.run(command, "--queue", "nope").refused(2, message)
+
+
 def test_a_person_is_asked_before_many_are_cancelled(machine: Machine, queued: list[str]) -> None:
     terminal = machine.terminal("cancel", "--state", "queued")
     terminal.shows("cancel 3 jobs (3 fetch_market_data queued)?")

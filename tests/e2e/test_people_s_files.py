@@ -113,6 +113,43 @@ def test_a_file_on_another_basis_than_the_store_is_refused(machine: Machine, ven
     assert machine.bars("AAPL") == before
 
 
+@pytest.mark.parametrize("side", ["before", "after"])
+def test_a_file_on_another_basis_right_beside_the_stored_bars_is_healed_by_the_typed_command(
+    machine: Machine, vendor: Vendor, side: str
+) -> None:
+    """No bar is in both, so the import can't compare; nor would a fetch, were all of the file known."""
+    bars = vendor.bars("AAPL")
+    seam = next(number for number in range(-35, -30) if bars[number].day.weekday() == 2)  # no weekend that is unknown
+    older, newer = slice(-60, seam), slice(seam, -10)
+    fetched, imported = (newer, older) if side == "before" else (older, newer)
+    days = bars[fetched]
+    machine.run("fetch-market-data", "-s", "AAPL", "--start", str(days[0].day), "--end", str(days[-1].day)).ok()
+    file = bars[imported]
+    text = HEAD + "".join(
+        f"{bar.day},{bar.open / 363},{bar.high / 363},{bar.low / 363},{bar.close / 363},,{bar.volume}\n" for bar in file
+    )
+    ran = machine.run("import-bars", file_of(machine, "aapl.csv", text), "-s", "AAPL", "--json").ok()
+    [said] = ran.json["result"]["symbols"]
+    edge = file[-1] if side == "before" else file[0]
+    command = f"marketjobs fetch-market-data -s AAPL --start {edge.day}"
+    assert f"far from the {'next stored one' if side == 'before' else 'stored one before'}" in said["note"]
+    assert f"{command} compares them" in said["note"]
+    [said] = machine.run(*command.split()[1:], "--json").ok().json["result"]["symbols"]
+    assert "restated" in said["note"]
+    truth = {bar.day.isoformat(): bar.close for bar in bars}
+    rows = machine.rows("SELECT session, close FROM price_bar_v WHERE symbol = 'AAPL'")
+    assert len(rows) == 60
+    assert all(row["close"] == truth[row["session"]] for row in rows)
+
+
+def test_the_table_says_that_a_file_may_have_another_basis(machine: Machine) -> None:
+    machine.run(
+        "import-bars", file_of(machine, "a.csv", HEAD + "2024-01-03,544,545,543,544.47,,1\n"), "-s", "AAPL"
+    ).ok()
+    ran = machine.run("import-bars", file_of(machine, "b.csv", HEAD + "2024-01-02,1,2,1,1.5,,1\n"), "-s", "AAPL").ok()
+    assert "its last close 1.5 is far from the next stored one 544.47: another basis?" in " ".join(ran.out.split())
+
+
 def test_what_is_refused_says_row_and_reason_in_json_too(machine: Machine) -> None:
     name = file_of(machine, "bad.csv", HEAD + "2024-01-02,10,11,9,10,5,1\n2024-01-03,10,9,11,10,5,1\n")
     message = "bad.csv: 1 of 2 rows can't be taken: row 3: open or close lies outside of low and high"

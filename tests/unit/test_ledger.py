@@ -911,6 +911,19 @@ def test_cancelling_a_parent_cancels_its_open_children_only(steps: Steps) -> Non
     assert steps.state(parent) == "cancelled"
 
 
+def test_a_cancelled_parent_still_shows_what_its_children_have_done(steps: Steps, runtime: Runtime) -> None:
+    parent = steps.submit(*"ABCDEFGHI")
+    done, running, _ = steps.children(parent)
+    steps.execute(done)
+    claimed = steps.claimed(running)
+    with runtime.database.write() as tx:
+        jobs.beat(tx, claimed, 30.0, 0.5, None)
+    before = ledger.get(runtime, parent.id)
+    after = ledger.cancel(runtime, parent.id)
+    assert after.progress == before.progress == pytest.approx(0.5)
+    assert after.started_at == before.started_at is not None
+
+
 def test_cancelling_every_child_ends_the_parent(steps: Steps) -> None:
     parent = steps.submit(*"ABCDEF")
     for child in steps.children(parent):

@@ -10,7 +10,7 @@ import typer
 
 from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON
-from marketjobs.commands.jobs import QUEUE, TASK, states_of
+from marketjobs.commands.jobs import QUEUE, TASK, check_queue, states_of
 
 if TYPE_CHECKING:
     from marketjobs.domain.jobs import Job, JsonDict
@@ -61,7 +61,6 @@ def _chosen(
     runtime: Runtime, ids: Sequence[str], state: list[str] | None, task: str | None, queue: str | None
 ) -> list[Job]:
     """The jobs that are named, or all open ones that `jobs` would list."""
-    from marketjobs.config import QUEUES
     from marketjobs.domain.jobs import OPEN_STATES
     from marketjobs.errors import InvalidInput
     from marketjobs.services import jobs
@@ -78,8 +77,7 @@ def _chosen(
     ended = [one.value for one in states if one.is_final]
     if ended:
         raise InvalidInput(f"what is {ended[0]} has ended: --state is one of queued waiting running")
-    if queue and queue not in QUEUES:
-        raise InvalidInput(f"unknown queue {queue!r:.40}: one of {' '.join(QUEUES)}")
+    check_queue(queue)
     return jobs.listed(runtime, states=states or sorted(OPEN_STATES), task=task and full_name(task), queue=queue)
 
 

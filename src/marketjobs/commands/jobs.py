@@ -225,6 +225,7 @@ def jobs_list(
 ) -> None:
     """List jobs, newest first."""
     states = states_of(state)
+    check_queue(queue)
     nothing = (
         "no such job" if states or task or queue else "no job yet; hand one in: marketjobs fetch-market-data -s AAPL"
     )
@@ -240,6 +241,15 @@ def states_of(texts: list[str] | None) -> list[JobState]:
         return [JobState(part) for text in texts or [] for part in text.split(",")]
     except ValueError as exc:
         raise InvalidInput(f"unknown state {','.join(texts or [])!r:.60}: one of {' '.join(JobState)}") from exc
+
+
+def check_queue(queue: str | None) -> None:
+    """Raises InvalidInput for a queue that there is not, naming the choices."""
+    from marketjobs.config import QUEUES
+    from marketjobs.errors import InvalidInput
+
+    if queue is not None and queue not in QUEUES:
+        raise InvalidInput(f"unknown queue {queue!r:.40}: one of {' '.join(QUEUES)}")
 
 
 def list_active(utc: UTC = False, as_json: JSON = False) -> None:

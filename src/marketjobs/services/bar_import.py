@@ -15,14 +15,15 @@ from pathlib import Path
 
 from marketjobs.domain.assets import MAX_SYMBOL_LENGTH
 from marketjobs.domain.bars import RESTATED_BY, SPLIT, Bar, is_provisional
-from marketjobs.domain.intervals import DAY_SECONDS, Interval, bar_end, day_of, stamp_text
+from marketjobs.domain.intervals import DAY_SECONDS, bar_end, day_of, stamp_text
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.domain.ranges import Range, merge, stretches
+from marketjobs.domain.ranges import Range, merge, stretches, subtract
 from marketjobs.domain.reports import SymbolFailure, SymbolOutcome, SymbolStatus
 from marketjobs.errors import BadRows, DataRejected, InvalidInput, ProviderMismatch
 from marketjobs.providers.base import provider_names
 from marketjobs.services.bar_file import BadRow, BarFile, BarFileOptions
-from marketjobs.services.bar_plan import is_only_by_name
+from marketjobs.services.bar_plan import is_only_by_name, zone_of
+from marketjobs.services.bar_seams import Seam, closed_seconds, seams
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_renamed
 from marketjobs.storage import assets, bar_state, bars
@@ -30,8 +31,6 @@ from marketjobs.storage.database import Transaction
 from marketjobs.storage.staging import Staging
 
 DEFAULT_LABEL = "import"
-CLOSED_DAYS = 5
-"""Longer than a weekend with a holiday on either side: a longer gap in a file is not taken for knowledge."""
 YOUNG_SECONDS = 70 * DAY_SECONDS
 """Bars older than that are final in every interval."""
 _LABEL = re.compile(rf"[a-z0-9][a-z0-9._-]{{0,{MAX_SYMBOL_LENGTH - 1}}}")
@@ -142,7 +141,8 @@ class _Store:
         asset = self.ids[symbol]
         self._refuse_other_basis(symbol, asset, span[0])
         keeps_adjusted = self._compare(number, symbol, asset)
-        new, same = self._write(number, asset, keeps_adjusted)
+        beside = self._seams(number, asset)
+        new, same = self._write(number, asset, keeps_adjusted, [seam.range(self.interval) for seam in beside])
         first, last = bars.span(self.tx, asset, self.interval)
         assert first is not None and last is not None
         return SymbolOutcome(
@@ -155,8 +155,26 @@ class _Store:
             rows_rejected=rejected,
             first=stamp_text(first, self.interval),
             last=stamp_text(last, self.interval),
-            note=None if keeps_adjusted else "adjusted closes were left out: not on the basis of what is stored",
+            note=self._note(symbol, asset, keeps_adjusted, beside),
         )
+
+    def _note(self, symbol: str, asset: int, keeps_adjusted: bool, beside: list[Seam]) -> str | None:
+        said = [] if keeps_adjusted else ["adjusted closes were left out: not on the basis of what is stored"]
+        far = next((seam for seam in beside if seam.is_far), None)
+        if far is not None:
+            said.append(far.text(symbol, self.interval, zone_of(bars.timezone(self.tx, asset))))
+        return "; ".join(said) or None
+
+    def _seams(self, number: int, asset: int) -> list[Seam]:
+        """Where the file's bars will lie beside stored ones; what was known there is to be asked for again."""
+        if bars.span(self.tx, asset, self.interval)[0] is None:
+            return []
+        found = seams(self.tx, asset, self.interval, self.staging.chunks(number))
+        coverage = bars.coverage(self.tx, asset, self.interval)
+        unsure = [seam.range(self.interval) for seam in found if seam.is_new]
+        after = [part for one in coverage for part in subtract(one, unsure)]
+        bars.replace_coverage(self.tx, self.interval.code, [(asset, coverage, after)])
+        return found
 
     def _refuse_other_basis(self, symbol: str, asset: int, first: int) -> None:
         for other in bar_state.suppliers(self.tx, [asset])[asset]:
@@ -202,7 +220,7 @@ class _Store:
                     differ, agree = differ + differs, agree + (not differs)
         return not has_adjusted or (agree > 0 and not differ)
 
-    def _write(self, number: int, asset: int, keeps_adjusted: bool) -> tuple[int, int]:
+    def _write(self, number: int, asset: int, keeps_adjusted: bool, unsure: list[Range]) -> tuple[int, int]:
         """(new, unchanged).  A final stored bar stays as it is, a provisional one gives way."""
         new = same = 0
         before: list[int] = []  # the last stamp of the chunk before, so that a stretch goes on
@@ -214,7 +232,7 @@ class _Store:
             new += done.new
             same += len(rows) - done.new
             closed = [bar.ts for _, bar in rows if not self._is_open(bar.ts)]
-            self._cover(asset, [*before, *closed])
+            self._cover(asset, [*before, *closed], unsure)
             before = closed[-1:]
         return new, same
 
@@ -233,16 +251,11 @@ class _Store:
             return stamp + self.interval.seconds + DAY_SECONDS > self.now
         return stamp > self.now - YOUNG_SECONDS and is_provisional(stamp, self.interval, None, self.now)
 
-    def _cover(self, asset: int, stamps: list[int]) -> None:
-        """Remember that these days are known, and the short gaps between them, in which exchanges were closed."""
+    def _cover(self, asset: int, stamps: list[int], unsure: list[Range]) -> None:
+        """Remember that these days are known, and the short gaps between them, in which exchanges were closed; not
+        the bars at a seam, so that a fetch overlaps both of its sides."""
         coverage = bars.coverage(self.tx, asset, self.interval)
-        for found in stretches(stamps, _closed_seconds(self.interval)):
-            known = Range(found.start, bar_end(found.end, self.interval))
-            bars.add_coverage(self.tx, asset, self.interval, coverage, known)
-            coverage = tuple(merge([*coverage, known]))
-
-
-def _closed_seconds(interval: Interval) -> int:
-    """The longest gap between two stamps of a complete series."""
-    longest = {Interval.WEEK_1: 7, Interval.MONTH_1: 31, Interval.DAY_5: 7 + CLOSED_DAYS}
-    return longest.get(interval, CLOSED_DAYS) * DAY_SECONDS
+        for found in stretches(stamps, closed_seconds(self.interval)):
+            for known in subtract(Range(found.start, bar_end(found.end, self.interval)), unsure):
+                bars.add_coverage(self.tx, asset, self.interval, coverage, known)
+                coverage = tuple(merge([*coverage, known]))

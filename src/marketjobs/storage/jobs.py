@@ -17,6 +17,8 @@ from marketjobs.storage.database import Row, Transaction
 
 _OPEN = "state IN ('queued', 'waiting', 'running')"
 _FINAL = "(" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")"
+_DONE = f"avg(CASE WHEN state IN {_FINAL} THEN 1.0 ELSE progress END)"
+"""How far a parent is, of its children."""
 _DUE = "state IN ('queued', 'waiting') AND run_at <= {now} AND (waits_for IS NULL OR waits_for <> 'children')"
 
 # Without what only readers of one job want: outcomes and results of thousands of symbols.
@@ -83,10 +85,7 @@ def _with_its_parts(tx: Transaction, job: Job) -> Job:
     if job.waits_for != WAITS_FOR_CHILDREN:
         return job
     row = tx.first(
-        f"""
-        SELECT avg(CASE WHEN state IN {_FINAL} THEN 1.0 ELSE progress END) AS done, min(started_at) AS began
-        FROM job WHERE parent_id = :id
-        """,
+        f"SELECT {_DONE} AS done, min(started_at) AS began FROM job WHERE parent_id = :id",
         {"id": job.id},
     )
     return replace(job, progress=row["done"] or 0.0, started_at=row["began"]) if row else job
@@ -397,6 +396,15 @@ def lock_families(tx: Transaction, job_ids: Sequence[str]) -> None:
 def cancel(tx: Transaction, job_id: str) -> str | None:
     """Ask for the end of a job that is locked: its state afterwards (``running``: it will stop within seconds);
     ``None``: no such job."""
+    # Before its children end: afterwards their share would be all of it.
+    tx.run(
+        f"""
+        UPDATE job SET progress = coalesce((SELECT {_DONE} FROM job AS child WHERE parent_id = :id), 0),
+               started_at = (SELECT min(child.started_at) FROM job AS child WHERE child.parent_id = :id)
+        WHERE id = :id AND state = 'waiting' AND waits_for = 'children'
+        """,
+        {"id": job_id},
+    )
     tx.run(
         """
         UPDATE job SET state = 'cancelled', cancel_requested = 1, finished_at = {now}, waits_for = NULL,
