@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from functools import cache
-from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from marketjobs import config
@@ -24,15 +23,24 @@ def runtime() -> Runtime:
     )
 
 
-_stopping = RawValue("b", 0)
-"""Shared with the processes of a pool, which are forked after this is imported."""
+@cache
+def _stopping() -> Any:
+    """A value that the processes of a pool share, once it is asked for before they are forked."""
+    from multiprocessing.sharedctypes import RawValue
+
+    return RawValue("b", 0)
+
+
+def may_claim(**_: Any) -> None:
+    """A worker begins."""
+    _stopping().value = 0
 
 
 def stop_claiming(**_: Any) -> None:
     """A worker was told to stop."""
-    _stopping.value = 1
+    _stopping().value = 1
 
 
 def is_stopping() -> bool:
     """What runs is finished then; what only lies in the pool's pipe is left to others."""
-    return bool(_stopping.value)
+    return bool(_stopping().value)

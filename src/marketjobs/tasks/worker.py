@@ -22,7 +22,7 @@ from marketjobs import log as logs
 from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.storage import workers
-from marketjobs.tasks.runtime import WORKER_PROCESS, runtime, stop_claiming
+from marketjobs.tasks.runtime import WORKER_PROCESS, may_claim, runtime, stop_claiming
 
 log = logging.getLogger(__name__)
 SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
@@ -73,6 +73,7 @@ def set_up_logging() -> None:
 
 def _before_pool(**_: Any) -> None:
     die_with_supervisor()
+    may_claim()
     # What every job needs is imported once, before the fork, and the collector leaves those pages shared.
     from marketjobs.providers import base
 
