@@ -94,6 +94,6 @@ def _warn_of_broker(runtime: Runtime) -> None:
     from marketjobs.errors import BrokerUnavailable
 
     try:
-        require_broker(runtime, "the job is kept, and sent when it is back")
+        require_broker(runtime, "the job is kept until it takes its wake-up")
     except BrokerUnavailable as exc:
         render.note(f"  {exc.message}", style="yellow", always=True)

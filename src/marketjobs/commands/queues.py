@@ -34,7 +34,7 @@ def queues(as_json: JSON = False) -> None:
         spare=("messages", "waiting"),
     )
     if document["note"]:
-        render.note(f"{document['note']}; jobs are kept, and sent when it is back", style="yellow", always=True)
+        render.note(f"{document['note']}; jobs are kept until it takes their wake-ups", style="yellow", always=True)
 
 
 def register(app: typer.Typer) -> None:
