@@ -467,7 +467,7 @@ def test_a_cancelled_job_whose_worker_is_stopped_does_not_stay_open(machine: Mac
         """
         import json
         from marketjobs import config
-        from marketjobs.services import jobs
+        from marketjobs.services import attempts, jobs
         from marketjobs.services.runtime import Runtime
         runtime = Runtime(config.current())
         job = jobs.submit(runtime, "tests.interrupted", {})
@@ -477,7 +477,7 @@ def test_a_cancelled_job_whose_worker_is_stopped_does_not_stay_open(machine: Mac
             raise KeyboardInterrupt
 
         try:
-            jobs.execute(runtime, job.id, body)
+            attempts.execute(runtime, job.id, body)
         except KeyboardInterrupt:
             pass
         print(json.dumps([job.id, jobs.row(runtime, job.id).state]))
