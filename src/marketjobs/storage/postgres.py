@@ -69,7 +69,7 @@ class PostgresTransaction(Transaction):
 
 
 class PostgresDatabase(Database):
-    """A database of a server.  ``durable`` is ``synchronous_commit``; writers lock rows, not the store."""
+    """A database of a server.  Every commit survives its crash; writers lock rows, not the store."""
 
     dialect: ClassVar[str] = "postgresql"
     sqlalchemy_url: ClassVar[str] = "postgresql+psycopg://"
@@ -148,7 +148,9 @@ class PostgresDatabase(Database):
         options = {
             "lock_timeout": f"{busy * 1000:.0f}",
             "idle_in_transaction_session_timeout": f"{FORGOTTEN_TRANSACTION_SECONDS * 1000}",
-            "synchronous_commit": "on" if self.durable else "off",
+            # For workers too, whatever ``durable`` says: unlike a power cut, a crash of the server leaves them running,
+            # and what they believe to be stored would be asked for by nobody.
+            "synchronous_commit": "on",
             # What is read as text must not depend on the role's settings.
             "timezone": "UTC",
             "client_min_messages": "warning",
