@@ -78,9 +78,10 @@ def _keys(batch: Batch) -> dict[str, object]:
 
 
 def core(database: Database, batches: Sequence[Batch]) -> Callable[[], None]:
+    from sqlalchemy import create_engine
     from sqlalchemy.dialects.sqlite import insert
+    from sqlalchemy.pool import StaticPool
 
-    from marketjobs.storage.engine import engine_for
     from marketjobs.storage.tables import PriceBar
 
     statement = insert(PriceBar)
@@ -88,7 +89,7 @@ def core(database: Database, batches: Sequence[Batch]) -> Callable[[], None]:
     values = {name: statement.excluded[name] for name in COLUMNS.split(", ") if name not in keys}
     statement = statement.on_conflict_do_update(index_elements=keys, set_=values)
     parts = as_dicts(batches)
-    engine = engine_for(database)
+    engine = create_engine("sqlite://", creator=database.driver_connection, poolclass=StaticPool)
 
     def run() -> None:
         for part in parts:

@@ -59,12 +59,6 @@ SERVERS = {
 }
 """Where each server is looked for, unless MARKETJOBS_TEST_<NAME>_URL says otherwise."""
 
-
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-    # A shell that starts us in the background ignores Ctrl-C for us and all our children; our tests type it.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
 # -- isolation --------------------------------------------------------------------------------------------
 
 

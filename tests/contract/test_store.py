@@ -32,7 +32,6 @@ from marketjobs.storage import assets, bar_state, bars, jobs, schema, sqlite, to
 from marketjobs.storage.bar_state import Series
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Database, open_database
-from marketjobs.storage.engine import engine_for
 from marketjobs.storage.sqlite import SqliteDatabase, SqliteTransaction
 
 Python = Callable[..., "subprocess.Popen[str]"]
@@ -65,13 +64,29 @@ def stored(database: Database, symbol: str = "AAPL", **options: Any) -> list[bar
         return bars.read(tx, symbol, DAY, **options)
 
 
+def sqlalchemy_engine(database: Database) -> Any:
+    """For alembic's eyes: connections of the store's own driver."""
+    from sqlalchemy import create_engine
+    from sqlalchemy.pool import NullPool
+
+    return create_engine(database.sqlalchemy_url, creator=database.driver_connection, poolclass=NullPool)
+
+
 class StoreContract:
-    """What every store does.  A subclass has the fixtures ``database`` (empty, at the newest schema) and
-    ``open_again`` (another object on the same store, as another process would have)."""
+    """What every store does.  A subclass has the fixture ``open_again``: an object on an empty store at the newest
+    schema, the same store at each call, as another process would have it."""
 
     @pytest.fixture
-    def database(self) -> Database:
-        raise NotImplementedError
+    def opened(self) -> Iterator[list[Database]]:
+        """What a test has opened; closed at its end."""
+        opened: list[Database] = []
+        yield opened
+        for database in opened:
+            database.close()
+
+    @pytest.fixture
+    def database(self, open_again: Callable[..., Database]) -> Database:
+        return open_again()
 
     @pytest.fixture
     def open_again(self) -> Callable[..., Database]:
@@ -480,25 +495,12 @@ class TestPostgresStore(StoreContract):
     """And what a server has of its own."""
 
     @pytest.fixture
-    def opened(self) -> Iterator[list[Database]]:
-        opened: list[Database] = []
-        yield opened
-        for database in opened:
-            engine_for(database).dispose()
-            database.close()
-        engine_for.cache_clear()
-
-    @pytest.fixture
     def open_again(self, postgres_url: str, opened: list[Database]) -> Callable[..., Database]:
         def open_again(**options: Any) -> Database:
             opened.append(open_database(postgres_url, **options))
             return opened[-1]
 
         return open_again
-
-    @pytest.fixture
-    def database(self, open_again: Callable[..., Database]) -> Database:
-        return open_again()
 
     def instant(self, text: str) -> object:
         return datetime.fromisoformat(text)
@@ -517,7 +519,7 @@ class TestPostgresStore(StoreContract):
 
         from marketjobs.storage.tables import SQLModel
 
-        with engine_for(database).connect() as connection:
+        with sqlalchemy_engine(database).connect() as connection:
             found = compare_metadata(MigrationContext.configure(connection), SQLModel.metadata)
         # What bulk writes do without: bars have no foreign keys here.
         left = [one for one in found if not (one[0] == "add_fk" and one[1].table.name == "price_bar")]
@@ -677,25 +679,12 @@ class TestSqliteStore(StoreContract):
         return path
 
     @pytest.fixture
-    def opened(self) -> Iterator[list[Database]]:
-        opened: list[Database] = []
-        yield opened
-        for database in opened:
-            engine_for(database).dispose()
-            database.close()
-        engine_for.cache_clear()
-
-    @pytest.fixture
     def open_again(self, path: Path, opened: list[Database]) -> Callable[..., Database]:
         def open_again(**options: Any) -> Database:
             opened.append(SqliteDatabase(path, **options))
             return opened[-1]
 
         return open_again
-
-    @pytest.fixture
-    def database(self, open_again: Callable[..., Database]) -> Database:
-        return open_again()
 
     # -- schema --
 
@@ -705,7 +694,7 @@ class TestSqliteStore(StoreContract):
 
         from marketjobs.storage.tables import SQLModel
 
-        with engine_for(database).connect() as connection:
+        with sqlalchemy_engine(database).connect() as connection:
             context = MigrationContext.configure(connection, opts={"compare_type": True})
             assert compare_metadata(context, SQLModel.metadata) == []
             connection.exec_driver_sql("ALTER TABLE asset ADD COLUMN surprise TEXT")
@@ -917,7 +906,6 @@ class TestSqliteStore(StoreContract):
     def test_a_damaged_database(self, database: Database, asset: int) -> None:
         put(database, asset, [bar(number) for number in range(2000)])
         database.close()
-        engine_for(database).dispose()
         with sqlite3.connect(database.path) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         connection.close()
@@ -1032,7 +1020,6 @@ class TestSqliteStore(StoreContract):
         from marketjobs.errors import StorageUnavailable
         from marketjobs.storage import assets, bars
         from marketjobs.storage.sqlite import SqliteDatabase
-        from marketjobs.storage.engine import engine_for
 
         database = SqliteDatabase(Path(sys.argv[1]), busy_seconds=0.2)
         assert assets.listed(database) == []
@@ -1053,7 +1040,6 @@ class TestSqliteStore(StoreContract):
 
         def child_writes():
             assert not database._pool.idle
-            assert engine_for(database).pool.checkedin() == 0
             with database.write() as tx:
                 bars.provider_id(tx, "child")
             assets.ensure(database, ["CHILD"])

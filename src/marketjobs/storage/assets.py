@@ -1,21 +1,19 @@
 """Assets, their aliases and their status.
 
-Lists of thousands, and what has to happen in one transaction with bars, go through the driver; what vendors say
-of assets is written by SQLModel.
+All of it in the caller's transaction or one of its own, thousands of symbols at a time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from marketjobs.domain.assets import AssetClass, AssetFacts
 from marketjobs.storage.database import Database, Transaction
+from marketjobs.storage.many import among, chunks
 
 ACTIVE, INACTIVE = "active", "inactive"
-CHUNK = 500
-"""Symbols a statement: databases bound the number of its parameters."""
 EVERYBODY = "marketjobs"
 """The "provider" of an alias that people used, not one vendor: the symbol before a renaming."""
 _COLUMNS = "a.id, a.symbol, a.name, a.asset_class, a.currency, a.exchange, a.timezone, a.status"
@@ -81,17 +79,17 @@ def lock(tx: Transaction, asset_ids: Iterable[int]) -> set[int]:
 
     What is read of a series and written back (its coverage, its bars) needs it, and it goes in one order for all.
     """
-    ids = ", ".join(str(int(one)) for one in sorted(set(asset_ids)))
-    if not ids:
+    chosen = set(asset_ids)
+    if not chosen:
         return set()
-    rows = tx.all(f"SELECT id FROM asset WHERE id IN ({ids}) ORDER BY id {{for_update}}")
+    rows = tx.all(f"SELECT id FROM asset WHERE id IN {among(chosen)} ORDER BY id {{for_update}}")
     return {row["id"] for row in rows}
 
 
 def ids(tx: Transaction, symbols: Sequence[str]) -> dict[str, int]:
     """The ids of those that exist, by symbol."""
     found: dict[str, int] = {}
-    for part in _chunks(symbols):
+    for part in chunks(symbols):
         marks = ", ".join("?" * len(part))
         found.update(tx.tuples(f"SELECT symbol, id FROM asset WHERE symbol IN ({marks})", tuple(part)))
     return found
@@ -168,7 +166,7 @@ def rename(tx: Transaction, asset: int, old: str, new: str, today: int) -> None:
 def renamed(tx: Transaction, symbols: Sequence[str]) -> dict[str, Renamed]:
     """The symbols by which assets go now that went by these; asked where no asset has them."""
     found: dict[str, Renamed] = {}
-    for part in _chunks(symbols):
+    for part in chunks(symbols):
         marks = ", ".join("?" * len(part))
         rows = tx.tuples(
             "SELECT l.symbol, a.symbol, l.valid_to FROM asset_alias AS l JOIN asset AS a ON a.id = l.asset_id"
@@ -189,7 +187,7 @@ def aliases(tx: Transaction, asset: int) -> list[Alias]:
 
 def describe(tx: Transaction, facts: Mapping[str, AssetFacts], provider: str) -> None:
     """Write what a vendor said about assets, where it is new, and the vendor's symbol as an alias."""
-    for part in _chunks(list(facts)):
+    for part in chunks(list(facts)):
         marks = ", ".join("?" * len(part))
         rows = tx.tuples(f"SELECT {_COLUMNS} FROM asset AS a WHERE a.symbol IN ({marks})", tuple(part))
         found = {record.symbol: record for record in (AssetRecord(*row) for row in rows)}
@@ -255,8 +253,3 @@ def _query(columns: str, active_only: bool, group: int | None) -> tuple[str, dic
         conditions.append("a.id IN (SELECT asset_id FROM asset_group_member WHERE group_id = :chosen)")
     where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
     return f"SELECT {columns} FROM asset AS a{where}", {} if group is None else {"chosen": group}
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]

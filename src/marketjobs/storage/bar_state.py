@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from marketjobs.domain.bars import StoredBar
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.ranges import Range
 from marketjobs.storage.bars import EXTENDED
 from marketjobs.storage.database import Transaction
-
-CHUNK = 500
+from marketjobs.storage.many import among, chunks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,7 @@ class Known:
 def known(tx: Transaction, symbols: Sequence[str], interval: Interval, give_up_after: int) -> dict[str, Known]:
     """Those of these symbols that are assets; a gap rejected ``give_up_after`` times is no longer asked for."""
     found: dict[str, Known] = {}
-    for part in _chunks(symbols):
+    for part in chunks(symbols):
         found |= _known(tx, part, interval, give_up_after)
     return found
 
@@ -57,24 +55,24 @@ def _known(tx: Transaction, symbols: Sequence[str], interval: Interval, give_up_
     ids = [asset for asset, _, _ in rows]
     if not ids:
         return {}
-    among, code = _among(ids), interval.code
+    chosen, code = among(ids), interval.code
     regular: dict[int, list[Range]] = {asset: [] for asset in ids}
     extended: dict[int, list[Range]] = {asset: [] for asset in ids}
     for asset, of, start, end in tx.tuples(
-        f"SELECT asset_id, interval, start_ts, end_ts FROM bar_coverage WHERE asset_id IN {among}"
+        f"SELECT asset_id, interval, start_ts, end_ts FROM bar_coverage WHERE asset_id IN {chosen}"
         " AND interval IN (?, ?) ORDER BY start_ts",
         (code, code + EXTENDED),
     ):
         (regular if of == code else extended)[asset].append(Range(start, end))
     gaps: dict[int, list[int]] = {asset: [] for asset in ids}
     for asset, stamp in tx.tuples(
-        f"SELECT asset_id, ts FROM bar_gap WHERE asset_id IN {among} AND interval = ? AND times < ? ORDER BY ts",
+        f"SELECT asset_id, ts FROM bar_gap WHERE asset_id IN {chosen} AND interval = ? AND times < ? ORDER BY ts",
         (code, give_up_after),
     ):
         gaps[asset].append(stamp)
     actions: dict[int, dict[tuple[int, str], float]] = {asset: {} for asset in ids}
     for asset, stamp, kind, value in tx.tuples(
-        f"SELECT asset_id, ts, kind, value FROM corporate_action WHERE asset_id IN {among}"
+        f"SELECT asset_id, ts, kind, value FROM corporate_action WHERE asset_id IN {chosen}"
     ):
         actions[asset][stamp, kind] = value
     supplied = suppliers(tx, ids)
@@ -95,12 +93,12 @@ def _known(tx: Transaction, symbols: Sequence[str], interval: Interval, give_up_
 def spans(tx: Transaction, ids: Iterable[int], interval: Interval) -> dict[int, tuple[int | None, int | None]]:
     """First and last stamp of the series of each asset: two seeks each, however long they are."""
     found: dict[int, tuple[int | None, int | None]] = dict.fromkeys(ids, (None, None))
-    for part in _chunks(list(found)):
+    for part in chunks(list(found)):
         rows = tx.tuples(
             f"""
             SELECT id, (SELECT min(ts) FROM price_bar WHERE asset_id = asset.id AND interval = ?),
                        (SELECT max(ts) FROM price_bar WHERE asset_id = asset.id AND interval = ?)
-            FROM asset WHERE id IN {_among(part)}
+            FROM asset WHERE id IN {among(part)}
             """,
             (interval.code, interval.code),
         )
@@ -111,10 +109,10 @@ def spans(tx: Transaction, ids: Iterable[int], interval: Interval) -> dict[int, 
 def suppliers(tx: Transaction, ids: Sequence[int]) -> dict[int, tuple[str, ...]]:
     """Who supplied bars of each asset, in any interval, by name."""
     found: dict[int, tuple[str, ...]] = dict.fromkeys(ids, ())
-    for part in _chunks(ids):
+    for part in chunks(ids):
         for asset, name in tx.tuples(
             "SELECT s.asset_id, p.name FROM bar_supplier AS s JOIN provider AS p ON p.id = s.provider_id"
-            f" WHERE s.asset_id IN {_among(part)} ORDER BY p.name"
+            f" WHERE s.asset_id IN {among(part)} ORDER BY p.name"
         ):
             found[asset] += (name,)
     return found
@@ -124,8 +122,7 @@ def stored_parts(
     tx: Transaction, interval: Interval, parts: Sequence[tuple[int, int, int]]
 ) -> Iterator[list[StoredBar]]:
     """For each part (asset, first, last stamp) what is stored from first to last, ascending."""
-    for start in range(0, len(parts), CHUNK):
-        some = parts[start : start + CHUNK]
+    for some in chunks(parts):
         found: list[list[StoredBar]] = [[] for _ in some]
         # Whole numbers all of them: nothing to bind, and any number of them fits.
         values = ", ".join(f"({number}, {asset}, {a}, {b})" for number, (asset, a, b) in enumerate(some))
@@ -140,12 +137,3 @@ def stored_parts(
         ):
             found[number].append(StoredBar(stamp, close, adj_close, bool(provisional)))
         yield from found
-
-
-def _among(ids: Iterable[int]) -> str:
-    return "(" + ", ".join(str(int(one)) for one in ids) + ")"
-
-
-def _chunks(values: Sequence[Any]) -> Iterator[Sequence[Any]]:
-    for start in range(0, len(values), CHUNK):
-        yield values[start : start + CHUNK]

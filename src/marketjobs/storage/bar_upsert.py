@@ -10,11 +10,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import Interval
 from marketjobs.storage.database import Transaction
+
+if TYPE_CHECKING:
+    from marketjobs.storage.postgres import PostgresTransaction
 
 BAR_COLUMNS = "ts, open, high, low, close, adj_close, volume, provisional"
 COLUMNS = f"asset_id, interval, {BAR_COLUMNS}, provider_id, fetched_at"
@@ -50,11 +53,15 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
         "INSERT INTO bar_supplier (asset_id, provider_id) VALUES (?, ?) ON CONFLICT (asset_id, provider_id) DO NOTHING",
         sorted({(batch.asset, batch.provider) for batch in filled}),
     )
-    stored, write = (_stored_sqlite, _write_sqlite) if tx.dialect == "sqlite" else (_stored_postgres, _write_postgres)
-    compared = [_compared(batch, before) for batch, before in zip(batches, stored(tx, batches), strict=True)]
-    write(
-        tx, [one.fresh for one in compared if one.fresh.bars], [one.replaced for one in compared if one.replaced.bars]
-    )
+    is_file = tx.dialect == "sqlite"
+    before = _stored_sqlite(tx, batches) if is_file else _stored_postgres(tx, batches)
+    compared = [_compared(batch, rows) for batch, rows in zip(batches, before, strict=True)]
+    fresh = [one.fresh for one in compared if one.fresh.bars]
+    replaced = [one.replaced for one in compared if one.replaced.bars]
+    if is_file:
+        _write_sqlite(tx, fresh, replaced)
+    else:
+        _write_postgres(cast("PostgresTransaction", tx), fresh, replaced)
     return [one.outcome for one in compared]
 
 
@@ -164,7 +171,7 @@ def _stored_postgres(tx: Transaction, batches: Sequence[Batch]) -> list[list[tup
     return stored
 
 
-def _write_postgres(tx: Transaction, fresh: Sequence[Batch], replaced: Sequence[Batch]) -> None:
+def _write_postgres(tx: PostgresTransaction, fresh: Sequence[Batch], replaced: Sequence[Batch]) -> None:
     if fresh:
         tx.copy(f"COPY price_bar ({COLUMNS}) FROM STDIN (FORMAT BINARY)", _binary(fresh))
     if replaced:

@@ -12,6 +12,7 @@ from marketjobs.domain.ranges import Range, merge
 from marketjobs.storage.assets import lock
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Transaction
+from marketjobs.storage.many import among
 
 EXTENDED = 100
 """Added to an interval's code in `bar_coverage`: asked for with pre- and post-market.
@@ -214,9 +215,9 @@ def note_gaps(
 
 def with_gaps(tx: Transaction, asset_ids: Iterable[int], interval: Interval) -> set[int]:
     """Those of these assets whose series has rejected stamps."""
-    ids = ", ".join(str(int(one)) for one in asset_ids)
     rows = tx.tuples(
-        f"SELECT DISTINCT asset_id FROM bar_gap WHERE asset_id IN ({ids}) AND interval = ?", (interval.code,)
+        f"SELECT DISTINCT asset_id FROM bar_gap WHERE asset_id IN {among(asset_ids)} AND interval = ?",
+        (interval.code,),
     )
     return {asset for (asset,) in rows}
 

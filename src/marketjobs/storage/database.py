@@ -1,7 +1,7 @@
 """The store as SQL over a driver: what a transaction and a database offer, whichever server or file is behind it.
 
-The hot paths (jobs, budgets, bars) and the commands that must answer at once use this and import no
-SQLAlchemy; `engine.py` hands the same drivers to SQLModel for the rest.  Statements have ``:name`` or ``?``
+Everything that runs uses this and imports no SQLAlchemy: `tables` declares the schema for it, `schema` hands a
+connection to the migrations.  Statements have ``:name`` or ``?``
 parameters and use only what SQLite (3.35+) and PostgreSQL both understand, with two words of their own:
 ``{now}`` is the database's clock in epoch seconds, ``{for_update}`` locks the rows of a SELECT where a
 writer does not keep every other out anyway.
@@ -47,10 +47,6 @@ class Transaction(ABC):
     @abstractmethod
     def first(self, sql: str, params: Params = ()) -> Row | None: ...
 
-    def copy(self, sql: str, chunks: Iterable[bytes]) -> None:
-        """PostgreSQL's COPY from these bytes."""
-        raise NotImplementedError(f"{self.dialect} has no COPY")
-
     @abstractmethod
     def has_table(self, name: str) -> bool: ...
 
@@ -68,8 +64,6 @@ class Database(ABC):
     Attributes:
         url: where it is, with its password: not for people.
         label: where it is, for people; ``shown_url`` the same as an address.
-        durable: ``True`` where jobs are accepted: a commit survives a power cut.  Workers pass ``False``: what they
-            lose in a power cut is only done again.
         busy_seconds: how long a writer waits for another.
     """
 
@@ -85,7 +79,6 @@ class Database(ABC):
     url: str
     label: str
     shown_url: str
-    durable: bool
     busy_seconds: float
 
     @abstractmethod
@@ -98,7 +91,7 @@ class Database(ABC):
 
     @abstractmethod
     def driver_connection(self, busy_seconds: float | None = None) -> Any:
-        """A new connection that the caller owns (SQLAlchemy's pool does)."""
+        """A new connection that the caller owns (a migration does)."""
 
     @abstractmethod
     def translated(self, error: BaseException) -> StorageError:
@@ -120,6 +113,10 @@ class Database(ABC):
 def open_database(url: str, *, durable: bool = True, busy_seconds: float = BUSY_SECONDS) -> Database:
     """The store at ``sqlite:///FILE`` or ``postgresql://...``; nothing is opened yet.
 
+    Args:
+        durable: ``True`` where jobs are accepted: a commit survives a power cut.  Workers pass ``False``: what they
+            lose with a file's machine is only done again.  A server may crash without them, so there it is always so.
+
     Raises:
         StorageError: its driver is not installed.
     """
@@ -135,4 +132,4 @@ def open_database(url: str, *, durable: bool = True, busy_seconds: float = BUSY_
         raise StorageError(
             f"the driver of PostgreSQL can't be imported ({exc})", hint="pip install 'marketjobs[postgres]'"
         ) from exc
-    return PostgresDatabase(url, durable=durable, busy_seconds=busy_seconds)
+    return PostgresDatabase(url, busy_seconds=busy_seconds)

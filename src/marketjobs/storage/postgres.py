@@ -59,6 +59,7 @@ class PostgresTransaction(Transaction):
         return row
 
     def copy(self, sql: str, chunks: Iterable[bytes]) -> None:
+        """COPY FROM STDIN of these bytes."""
         with self.connection.cursor() as cursor, cursor.copy(sql) as sink:
             for chunk in chunks:
                 sink.write(chunk)
@@ -77,7 +78,7 @@ class PostgresDatabase(Database):
     begin_migration: ClassVar[str] = f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"
     driver_errors = (psycopg.Error,)
 
-    def __init__(self, url: str, *, durable: bool = True, busy_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(self, url: str, *, busy_seconds: float = BUSY_SECONDS) -> None:
         """Raises ConfigError for an address that the driver can't take apart."""
         try:
             psycopg.conninfo.conninfo_to_dict(url)
@@ -86,7 +87,6 @@ class PostgresDatabase(Database):
         self.url = url
         self.label = label_of(url)
         self.shown_url = without_password(url)
-        self.durable = durable
         self.busy_seconds = busy_seconds
         self._pool: Pool[psycopg.Connection[Any]] = Pool()
 
@@ -148,8 +148,8 @@ class PostgresDatabase(Database):
         options = {
             "lock_timeout": f"{busy * 1000:.0f}",
             "idle_in_transaction_session_timeout": f"{FORGOTTEN_TRANSACTION_SECONDS * 1000}",
-            # For workers too, whatever ``durable`` says: unlike a power cut, a crash of the server leaves them running,
-            # and what they believe to be stored would be asked for by nobody.
+            # For workers too: a crash of the server leaves them running, and what they believe to be stored would be
+            # asked for by nobody.
             "synchronous_commit": "on",
             # What is read as text must not depend on the role's settings.
             "timezone": "UTC",
@@ -179,7 +179,7 @@ class PostgresDatabase(Database):
         return True
 
     def impatient(self, busy_seconds: float) -> PostgresDatabase:
-        return PostgresDatabase(self.url, durable=self.durable, busy_seconds=busy_seconds)
+        return PostgresDatabase(self.url, busy_seconds=busy_seconds)
 
     def close(self) -> None:
         self._pool.close()
@@ -257,7 +257,7 @@ def _refused(text: str, label: str) -> StorageUnavailable:
     if "does not exist" in text and "database" in text:
         return StorageUnavailable(f"{label}: {text}", hint=f"{_createdb(label)}; marketjobs db upgrade")
     if "connection slots" in text or "too many" in text:
-        hint = f"fewer workers, or a larger max_connections (a process keeps up to {2 * POOL_SIZE})"
+        hint = f"fewer workers, or a larger max_connections (a process keeps up to {POOL_SIZE})"
         return StorageUnavailable(f"the database {label} has no connection left: {text}", hint=hint)
     if "starting up" in text or "shutting down" in text or "recovery" in text:
         return StorageUnavailable(f"the database {label} does not answer yet: {text}", hint="marketjobs doctor")
