@@ -1280,6 +1280,18 @@ def test_who_lives_is_known_of_this_host_only(dead_owner: str) -> None:
         assert processes.owner_lives(name) is None
 
 
+def test_a_machine_of_the_same_name_is_another_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And so is this one before it was started anew: its process numbers were given out again."""
+    elsewhere = processes.owner()
+    monkeypatch.setattr(processes, "_boot", lambda: "abc123")
+    processes.host.cache_clear()
+    try:
+        assert processes.owner_lives(processes.owner()) is True
+        assert processes.owner_lives(elsewhere) is None, "only its lease tells"
+    finally:
+        processes.host.cache_clear()
+
+
 def test_a_row_survives_the_way_to_json(steps: Steps) -> None:
     """What a job is handed in with comes back as it was, whatever it is."""
     value = {"symbols": ["A"], "deep": {"list": [1, 2.5, None, True, "\N{ROCKET}\u0000"]}}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import uuid
 from functools import cache
 from pathlib import Path
 
@@ -13,12 +14,23 @@ FIRST_PROCESS_TABLE = "4026531836"
 
 @cache
 def host() -> str:
-    """This host, as far as process numbers mean something: containers of one name have tables of their own."""
+    """This host, as far as process numbers mean something.
+
+    Its name and six characters of its boot: machines may share a name, and numbers begin anew with each start.
+    Containers of one machine have tables of their own.
+    """
     try:
         table = os.readlink("/proc/self/ns/pid").strip("pid:[]")  # noqa: PTH115
     except OSError:
         table = FIRST_PROCESS_TABLE
-    return socket.gethostname() + ("" if table == FIRST_PROCESS_TABLE else f"-{table}")
+    return f"{socket.gethostname()}.{_boot()}" + ("" if table == FIRST_PROCESS_TABLE else f"-{table}")
+
+
+def _boot() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text()[:6]
+    except OSError:  # no Linux: at least the machine, by its network card
+        return f"{uuid.getnode():012x}"[-6:]
 
 
 def started_at(pid: int) -> str | None:
