@@ -33,9 +33,10 @@ import pytest
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis_settings
 
+from faults.report import pytest_terminal_summary
 from rabbit import rabbit_of_session, rabbit_server
 
-__all__ = ["rabbit_of_session", "rabbit_server"]
+__all__ = ["pytest_terminal_summary", "rabbit_of_session", "rabbit_server"]
 
 if TYPE_CHECKING:
     from marketjobs.config import Settings
@@ -58,6 +59,13 @@ SERVERS = {
     "postgresql": "postgresql://127.0.0.1:5432/postgres",
 }
 """Where each server is looked for, unless MARKETJOBS_TEST_<NAME>_URL says otherwise."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    faults = parser.getgroup("faults")
+    faults.addoption("--all-faults", action="store_true", help="tests/faults: each broker and store, full numbers")
+    faults.addoption("--faults-report", metavar="FILE", help="write the table of tests/faults there, as Markdown")
+
 
 # -- isolation --------------------------------------------------------------------------------------------
 

@@ -10,15 +10,14 @@ import itertools
 import json
 import signal
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
 
 from faults.audit import audit
-from processes import LONG, Machine, Running, eventually, kill, machine_of
+from processes import LONG, Machine, Running, eventually, kill
 from vendor import ZONE, Vendor, midnight
 
 MINUTES = "5m"
@@ -49,28 +48,6 @@ DAYS = Wanted("1d", with_bad_ones([f"D{number:03d}" for number in range(218)]), 
 FIVE_MINUTES = Wanted(MINUTES, with_bad_ones([f"M{number:03d}" for number in range(10)]), SETTLED - timedelta(days=30))
 
 Bar = tuple[float | None, ...]
-
-
-@pytest.fixture(
-    params=[
-        "embedded",
-        pytest.param("redis", marks=[pytest.mark.redis, pytest.mark.postgresql]),
-        pytest.param("rabbitmq", marks=[pytest.mark.rabbitmq, pytest.mark.postgresql]),
-    ]
-)
-def farm(request: pytest.FixtureRequest, tmp_path: Path, vendor: Vendor) -> Iterator[Machine]:
-    """A machine on the embedded queue and SQLite, or on a broker and PostgreSQL."""
-    variables = {}
-    if request.param != "embedded":
-        variables["MARKETJOBS_DATABASE__URL"] = request.getfixturevalue("postgres_url")
-    if request.param == "redis":
-        redis = request.getfixturevalue("redis_server")
-        redis.start()
-        variables["MARKETJOBS_BROKER__URL"] = redis.url
-    if request.param == "rabbitmq":
-        variables["MARKETJOBS_BROKER__URL"] = request.getfixturevalue("rabbit_server").new_vhost()
-    with machine_of(tmp_path / "machine", vendor, **variables) as made:
-        yield made
 
 
 def bars(machine: Machine, interval: str) -> dict[str, dict[float, Bar]]:
@@ -173,17 +150,18 @@ def a_second_run_asks_for_nothing_that_is_there(machine: Machine, vendor: Vendor
 
 
 @pytest.mark.slow
-def test_one_of_two_workers_is_killed_in_the_midst_of_many_symbols(farm: Machine, vendor: Vendor) -> None:
+@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql", "rabbitmq-postgresql"))
+def test_one_of_two_workers_is_killed_in_the_midst_of_many_symbols(pair: Machine, vendor: Vendor) -> None:
     vendor.latency_seconds = 0.15
-    workers = [farm.start("worker", "-c", "1") for _ in range(2)]
+    workers = [pair.start("worker", "-c", "1") for _ in range(2)]
     for one in workers:
-        farm.once_alive(one)
-    jobs = [fetch_with_a_kill(farm, vendor, workers, DAYS)]
-    workers.append(farm.worker("-c", "1"))
-    jobs += [fetch_with_a_kill(farm, vendor, workers, FIVE_MINUTES)]
+        pair.once_alive(one)
+    jobs = [fetch_with_a_kill(pair, vendor, workers, DAYS)]
+    workers.append(pair.worker("-c", "1"))
+    jobs += [fetch_with_a_kill(pair, vendor, workers, FIVE_MINUTES)]
     for job_id, wanted in zip(jobs, (DAYS, FIVE_MINUTES), strict=True):
-        each_symbol_is_explained(farm, job_id, wanted)
-        each_bar_is_the_vendors(farm, vendor, wanted)
+        each_symbol_is_explained(pair, job_id, wanted)
+        each_bar_is_the_vendors(pair, vendor, wanted)
     vendor.latency_seconds = 0.0
-    jobs += [a_second_run_asks_for_nothing_that_is_there(farm, vendor, wanted) for wanted in (DAYS, FIVE_MINUTES)]
-    assert audit(farm, jobs) == {"partial": 4}
+    jobs += [a_second_run_asks_for_nothing_that_is_there(pair, vendor, wanted) for wanted in (DAYS, FIVE_MINUTES)]
+    assert audit(pair, jobs) == {"partial": 4}
