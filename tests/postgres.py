@@ -30,11 +30,12 @@ def programs() -> Path | None:
 class PostgresServer:
     """``start()``, ``stop()`` ... as often as wanted; data survives in its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, connections: int = CONNECTIONS) -> None:
         place = programs()
         assert place is not None
         self._place = place
         self._folder = folder
+        self._connections = connections
         self.port = free_port()
         # The server refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None
@@ -54,7 +55,7 @@ class PostgresServer:
     def start(self) -> None:
         options = (
             f"-p {self.port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-            f" -c max_connections={CONNECTIONS} -c superuser_reserved_connections=3"
+            f" -c max_connections={self._connections} -c superuser_reserved_connections=3"
         )
         self._do(
             "pg_ctl", "-D", str(self._folder / "data"), "-l", str(self._folder / "log"), "-w", "-o", options, "start"
