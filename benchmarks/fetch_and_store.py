@@ -8,12 +8,13 @@ from the job's submission to its end, in one process, all of the ledger included
 
 from __future__ import annotations
 
-import argparse
 import sqlite3
 import warnings
 from pathlib import Path
 
-from harness import environment, rounds, seconds, show, vendor
+from harness import Table, environment, options, print_tables, rounds, seconds, vendor
+
+OURS, PEER = "marketjobs, submission to end", "yfinance.download(threads=True) + to_sql"
 
 
 def ours(symbols: list[str], url: str, connections: int) -> float:
@@ -74,27 +75,15 @@ def download(symbols: list[str], url: str) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--symbols", type=int, default=400)
-    parser.add_argument("--latency-ms", type=float, default=80)
-    parser.add_argument("--connections", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--port", type=int, default=8117)
-    options = parser.parse_args()
-    symbols = [f"BENCH{number:04d}" for number in range(options.symbols)]
-    with vendor(options.port, options.latency_ms) as url:
-        ours(symbols, url, options.connections)  # the vendor renders each series once
+    chosen = options(__doc__, symbols=400, latency_ms=80.0, connections=32, rounds=3, port=8117)
+    symbols = [f"BENCH{number:04d}" for number in range(chosen.symbols)]
+    with vendor(chosen.port, chosen.latency_ms) as url:
+        ours(symbols, url, chosen.connections)  # the vendor renders each series once
         measured = rounds(
-            {
-                "marketjobs, submission to end": lambda: ours(symbols, url, options.connections),
-                "yfinance.download(threads=True) + to_sql": lambda: download(symbols, url),
-            },
-            options.rounds,
+            {OURS: lambda: ours(symbols, url, chosen.connections), PEER: lambda: download(symbols, url)}, chosen.rounds
         )
-    title = (
-        f"{options.symbols} symbols, 1 year daily, vendor {options.latency_ms:g} ms, {options.connections} connections"
-    )
-    show(title, "symbols/s", measured, "yfinance.download(threads=True) + to_sql", more_is_better=True)
+    title = f"{chosen.symbols} symbols, 1 year daily, vendor {chosen.latency_ms:g} ms, {chosen.connections} connections"
+    print_tables([Table(title, "symbols/s", measured, PEER, wanted={OURS: 15.0})], as_json=chosen.json)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 Result = TypeVar("Result")
@@ -96,45 +96,83 @@ def rounds(contestants: Mapping[str, Callable[[], Result]], count: int) -> dict[
 
 
 @dataclass(frozen=True)
+class Wanted:
+    """What a figure has to reach: ``of`` is the ratio to the peer, or the median itself."""
+
+    at_least: float | None = None
+    at_most: float | None = None
+    of: Literal["ratio", "median"] = "ratio"
+
+    def is_met(self, table: Table, name: str) -> bool:
+        figure = table.ratio(name) if self.of == "ratio" else statistics.median(table.measured[name])
+        return (self.at_least is None or figure >= self.at_least) and (self.at_most is None or figure <= self.at_most)
+
+    def text(self, unit: str) -> str:
+        """Such as ``>= 5x`` of the peer, or ``<= 65 bytes``."""
+        unit = "x" if self.of == "ratio" else f" {unit}"
+        bounds = (">=", self.at_least), ("<=", self.at_most)
+        return " and ".join(f"{sign} {bound:g}{unit}" for sign, bound in bounds if bound is not None)
+
+
+@dataclass(frozen=True)
 class Table:
-    """What was measured of some contestants, beside ``peer``; ``wanted``: the least ratio of those that have one."""
+    """What was measured of some contestants, beside ``peer`` (one of them; none: figures that stand for themselves).
+
+    Args:
+        wanted: what those reach that have to; a bare number is the least ratio to the peer.
+        growth: the contestants are sizes, ascending, and the peer the one that the others are compared with.
+    """
 
     title: str
     unit: str
     measured: Mapping[str, list[float]]
-    peer: str
+    peer: str | None = None
     more_is_better: bool = True
-    wanted: Mapping[str, float] = field(default_factory=dict)
+    wanted: Mapping[str, float | Wanted] = field(default_factory=dict)
+    growth: bool = False
 
     def ratio(self, name: str) -> float:
         """How many times better than the peer, by medians."""
+        assert self.peer is not None, f"{self.title}: a ratio to nothing"
         ours, theirs = (statistics.median(self.measured[one]) for one in (name, self.peer))
         ours, theirs = (ours, theirs) if self.more_is_better else (theirs, ours)
         return ours / theirs if theirs else float("inf")
 
     def to_json(self) -> dict[str, object]:
-        results = [
-            {
-                "name": name,
-                "median": statistics.median(values),
-                "min": min(values),
-                "max": max(values),
-                "ratio": self.ratio(name),
-                "wanted": self.wanted.get(name),
-            }
-            for name, values in self.measured.items()
-        ]
-        return {"title": self.title, "unit": self.unit, "peer": self.peer, "results": results}
+        return {
+            "title": self.title,
+            "unit": self.unit,
+            "peer": self.peer,
+            "growth": self.growth,
+            "results": self._rows(),
+        }
+
+    def _rows(self) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = []
+        for name, values in self.measured.items():
+            wanted = self.wanted.get(name)
+            bound = Wanted(at_least=wanted) if isinstance(wanted, float | int) else wanted
+            rows.append(
+                {
+                    "name": name,
+                    "median": statistics.median(values),
+                    "min": min(values),
+                    "max": max(values),
+                    "ratio": None if self.peer is None else min(self.ratio(name), 1e9),  # JSON knows no infinity
+                    "wanted": None if bound is None else bound.text(self.unit),
+                    "met": None if bound is None else bound.is_met(self, name),
+                }
+            )
+        return rows
 
     def text(self) -> str:
-        lines = [
-            self.title,
-            f"{'':48} {'median':>10} {'min':>10} {'max':>10} {'ratio':>8} {'wanted':>7}  [{self.unit}]",
-        ]
-        for name, values in self.measured.items():
-            figures = " ".join(f"{one:10.4g}" for one in (statistics.median(values), min(values), max(values)))
-            wanted = f"{self.wanted[name]:7.4g}" if name in self.wanted else ""
-            lines.append(f"{name:48} {figures} {self.ratio(name):8.2f} {wanted}".rstrip())
+        head = f"{'':48} {'median':>10} {'min':>10} {'max':>10} {'ratio':>8}  wanted  [{self.unit}]"
+        lines = [self.title, head]
+        for row in self._rows():
+            figures = " ".join(f"{row[one]:10.4g}" for one in ("median", "min", "max"))
+            ratio = "" if row["ratio"] is None else f"{row['ratio']:.2f}"
+            verdict = "" if row["met"] is None else f"{row['wanted']}: {'met' if row['met'] else 'MISSED'}"
+            lines.append(f"{row['name']:48} {figures} {ratio:>8}  {verdict}".rstrip())
         return "\n".join(lines)
 
 
@@ -144,21 +182,6 @@ def print_tables(tables: Iterable[Table], *, as_json: bool) -> None:
         print(json.dumps({"machine": machine, "tables": [table.to_json() for table in tables]}, indent=2))
     else:
         print("\n\n".join([f"\n{machine}", *(table.text() for table in tables)]))
-
-
-def show(title: str, unit: str, measured: Mapping[str, list[float]], peer: str, *, more_is_better: bool) -> float:
-    """Print medians, spread and the ratio of each against ``peer``; returns the first contestant's ratio."""
-    base = statistics.median(measured[peer])
-    print(f"\n{title}\n{platform.python_implementation()} {platform.python_version()}, {os.cpu_count()} cores")
-    print(f"{'':44} {'median':>10} {'min':>10} {'max':>10}  {'ratio':>8}   [{unit}]")
-    first = None
-    for name, values in measured.items():
-        middle = statistics.median(values)
-        ratio = middle / base if more_is_better else base / middle
-        first = ratio if first is None else first
-        print(f"{name:44} {middle:10.4g} {min(values):10.4g} {max(values):10.4g}  {ratio:8.2f}")
-    assert first is not None
-    return first
 
 
 def child_cpu_seconds(arguments: list[str]) -> float:

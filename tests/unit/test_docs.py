@@ -38,11 +38,13 @@ def _load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
     return module
 
 
 make_docs = _load(TOP / "scripts" / "make_docs.py")
+run_all = _load(TOP / "benchmarks" / "run_all.py")
 
 
 # -- generated --------------------------------------------------------------------------------------------
@@ -406,6 +408,24 @@ def test_relative_links_lead_somewhere(page: Path) -> None:
         if not linked.exists() or (anchor and anchor not in _anchors(linked)):
             broken.append(target)
     assert broken == []
+
+
+# -- figures ----------------------------------------------------------------------------------------------
+
+
+def test_each_benchmark_is_run_by_the_one_command_and_is_named() -> None:
+    scripts = {file.stem for file in TOP.glob("benchmarks/*.py") if "\n    print_tables(" in file.read_text()}
+    assert scripts - {"harness"} == {benchmark.name for benchmark in run_all.BENCHMARKS}
+    named = set(re.findall(r"`benchmarks/(\w+)\.py`", run_all.PAGE.read_text().partition(run_all.BEGIN)[0]))
+    assert named == scripts
+
+
+def test_figures_are_those_that_were_measured() -> None:
+    text = run_all.PAGE.read_text()
+    _, begin, rest = text.partition(run_all.BEGIN)
+    part, end, _ = rest.partition(run_all.END)
+    assert begin and end
+    assert part.strip() == run_all.page_part(run_all.kept()), "run: python benchmarks/run_all.py --page"
 
 
 # -- the two commands -------------------------------------------------------------------------------------
