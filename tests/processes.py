@@ -258,10 +258,13 @@ class Machine:
         """`marketjobs worker`, as soon as it is alive."""
         return self.once_alive(self.start("worker", *options, **variables))
 
-    def test_worker(self, concurrency: int = 2, **variables: str) -> Running:
-        """The same supervisor with the tasks of jobs_for_tests too."""
+    def test_worker(self, concurrency: int = 2, what: str = "worker", **variables: str) -> Running:
+        """The same supervisor with the tasks of jobs_for_tests too; ``what``: of `worker` or of `up`."""
+        return self.once_alive(self.start_test_worker(concurrency, what, **variables))
+
+    def start_test_worker(self, concurrency: int = 2, what: str = "worker", **variables: str) -> Running:
         variables = {"PYTHONPATH": str(TESTS)} | variables
-        return self.once_alive(self.start_any(sys.executable, "-m", "supervised", str(concurrency), **variables))
+        return self.start_any(sys.executable, "-m", "supervised", str(concurrency), what, **variables)
 
     def once_alive(self, supervisor: Running) -> Running:
         def alive() -> bool:
@@ -311,6 +314,10 @@ class Machine:
             return
         with closing(sqlite3.connect(self.database, timeout=30)) as connection, connection:
             connection.execute(sql, params)
+
+    def has_table(self, name: str) -> bool:
+        where = "sqlite_master WHERE name" if self.server_url is None else "pg_tables WHERE tablename"
+        return bool(self.rows(f"SELECT 1 FROM {where} = ?", name))
 
     def job(self, job_id: str) -> dict[str, Any]:
         [row] = self.rows("SELECT * FROM job WHERE id = ?", job_id)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from faults.audit import witness
 from processes import Machine, machine_of
 from vendor import Vendor
 
@@ -64,7 +65,7 @@ def full(request: pytest.FixtureRequest) -> bool:
 
 @pytest.fixture
 def pair(request: pytest.FixtureRequest, tmp_path: Path, vendor: Vendor) -> Iterator[Machine]:
-    """A machine on a broker and a store; nothing runs on it yet.
+    """A machine on a broker and a store; nothing runs on it yet, and its store witnesses what is written (`audit`).
 
     Redis is a server of the test's own (``redis_server``, started), RabbitMQ a vhost on our own node
     (``rabbit_server``), PostgreSQL a database of the test's own: a test may kill the first two, the third is shared.
@@ -80,4 +81,5 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path, vendor: Vendor) -> Iter
     if broker == "rabbitmq":
         variables["MARKETJOBS_BROKER__URL"] = request.getfixturevalue("rabbit_server").new_vhost()
     with machine_of(tmp_path / "machine", vendor, **variables) as made:
+        witness(made)
         yield made

@@ -21,7 +21,6 @@ from marketjobs.config import QUEUES
 
 CONTROL_SECONDS = 60.0
 MOST_CONTROL_MESSAGES = 50
-LONGEST_DRAIN_SECONDS = 0.2
 STILL_WRITTEN_SECONDS = 0.5
 
 
@@ -106,8 +105,26 @@ def sweep(folder: Path) -> None:
 
 
 class Transport(filesystem.Transport):
-    Channel = Channel
+    """A worker looks into the folder from its event loop, as it reads the sockets of other brokers.
 
-    def drain_events(self, connection: Any, timeout: float | None = None) -> Any:
-        # A worker's loop looks for its stop signal between two of these; Celery gives it 2 s each.
-        return super().drain_events(connection, timeout if timeout is None else min(timeout, LONGEST_DRAIN_SECONDS))
+    Without a loop, Celery would have the processes of its pool share one pipe under one lock: whoever is killed with
+    that lock in hand leaves the others waiting for ever.
+    """
+
+    Channel = Channel
+    implements = filesystem.Transport.implements.extend(asynchronous=True)
+
+    def register_with_event_loop(self, connection: Any, loop: Any) -> None:
+        loop.on_tick.add(self._take_what_is_there)
+        loop.call_repeatedly(self.polling_interval, _tick)
+
+    def _take_what_is_there(self) -> None:
+        try:
+            while True:
+                self.cycle.get(self._deliver)
+        except Empty:
+            pass
+
+
+def _tick() -> None:
+    """Nothing: the loop itself looks after each of its timers."""

@@ -15,7 +15,6 @@ from celery.worker.strategy import default
 
 from marketjobs.services import mend
 from marketjobs.tasks.runtime import runtime
-from marketjobs.tasks.worker import LOST_IN_A_JOB
 
 log = logging.getLogger(__name__)
 
@@ -115,5 +114,4 @@ class JobRequest(Request):
 
     def _release(self, cause: str, message: str) -> None:
         if self.worker_pid:
-            LOST_IN_A_JOB.add(self.worker_pid)
             mend.release_lost(runtime(), self.id, self.worker_pid, cause, message)

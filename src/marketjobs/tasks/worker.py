@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import logging
 import os
@@ -15,7 +14,6 @@ from typing import Any
 
 from celery import signals
 from celery.platforms import SecurityWarning
-from celery.worker import state
 
 from marketjobs import __version__, config
 from marketjobs import log as logs
@@ -26,10 +24,6 @@ from marketjobs.tasks.runtime import WORKER_PROCESS, may_claim, runtime, stop_cl
 
 log = logging.getLogger(__name__)
 SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
-LOOK_AT_POOL_SECONDS = 1.0
-EXIT_WEDGED = 70
-LOST_IN_A_JOB: set[int] = set()
-"""Processes of this worker's pool that ended while they ran a job; `request` notes them."""
 
 
 def connect() -> None:
@@ -88,49 +82,12 @@ def _ready(sender: Any = None, **_: Any) -> None:
     controller = getattr(sender, "controller", sender)
     queues = [str(name) for name in controller.app.amqp.queues.consume_from]
     pool = str(controller.pool_cls.__module__).rpartition(".")[2]
-    if config.current().is_embedded and pool == "prefork" and controller.autoscaler is None:
-        threading.Thread(target=_watch_pool, args=(controller.pool,), name="marketjobs-pool", daemon=True).start()
     worker_id = _register("worker", controller.hostname, queues, pool, int(controller.concurrency or 1))
     if SUPERVISOR not in os.environ:
         # Started by Celery's own command: the ledger's mender comes along as a child.
         from marketjobs.tasks import supervisor
 
         supervisor.start_reaper(worker_id, parent=os.getpid())
-
-
-def _watch_pool(pool: Any) -> None:
-    """End a worker whose idle process was killed, so that its supervisor starts a sound one.
-
-    On a transport without an event loop (the embedded queue) the processes of a pool read one pipe under one
-    lock.  An idle process holds that lock: killed with it, all others wait for ever, and look alive.  One that
-    was killed in a job does not hold it; `request` releases its job, and the pool replaces it.
-    """
-    known = set(pool.info["processes"])
-    while True:
-        time.sleep(LOOK_AT_POOL_SECONDS)
-        if state.should_stop is not None or state.should_terminate is not None:
-            return
-        now = set(pool.info["processes"])
-        lost = known - now
-        if lost:
-            # billiard gives a lost job up after 10 s only; until then its request counts as active.
-            idle = lost - LOST_IN_A_JOB - _pids_at_work()
-            if idle:
-                log.error("pool.wedged lost=%s: starting anew", ",".join(map(str, sorted(idle))))
-                for pid in set(pool.info["processes"]):
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(pid, signal.SIGKILL)
-                os._exit(EXIT_WEDGED)
-        known = now
-
-
-def _pids_at_work() -> set[int]:
-    """The processes of the pool that have a job in hand, or had one when they ended."""
-    while True:
-        try:
-            return {request.worker_pid for request in state.active_requests}
-        except RuntimeError:
-            continue  # the main thread added one meanwhile
 
 
 def scheduler_started(**_: Any) -> None:
