@@ -53,14 +53,14 @@ def environment(**values: str) -> Iterator[Path]:
 
 
 @contextmanager
-def postgres_database(server: str) -> Iterator[str]:
-    """A database of our own at the newest schema, dropped at the end; its address."""
+def postgres_database(server: str, name: str = "") -> Iterator[str]:
+    """A database of our own at the newest schema, dropped at the end; its address.  ``name`` tells several apart."""
     import psycopg
 
     from marketjobs.storage import schema
     from marketjobs.storage.database import open_database
 
-    name = f"marketjobs_bench_{os.getpid()}"
+    name = f"marketjobs_bench_{os.getpid()}{name}"
     with psycopg.connect(server, autocommit=True) as connection:
         connection.execute(f"CREATE DATABASE {name}")
     try:

@@ -78,6 +78,17 @@ BENCHMARKS = [
         quick="--rounds 1 --symbols 20 --peer-symbols 2",
         largest="--rounds 1 --symbols 5000",
     ),
+    Benchmark(
+        "ledger",
+        "The ledger's price",
+        quick="--rounds 1 --jobs 30 --burst 100 --children 500",
+    ),
+    Benchmark(
+        "ledger_growth",
+        "The ledger, as it grows",
+        quick="--rounds 1 --times 3",
+        largest="--rounds 3 --largest",
+    ),
 ]
 
 
