@@ -122,7 +122,8 @@ class Ledger(RuleBasedStateMachine):
         )
         with self.database.write() as tx:
             was_open = tx.first("SELECT id FROM job WHERE join_key = 'same' AND finished_at IS NULL")
-            made, _ = jobs.insert(tx, request)
+            job, _ = jobs.insert(tx, request)
+        made = job.id
         if join and was_open is not None:
             assert made == was_open["id"]
         else:
@@ -140,7 +141,8 @@ class Ledger(RuleBasedStateMachine):
             for n in range(count)
         ]
         with self.database.write() as tx:
-            assert jobs.insert(tx, parent) == (name, True)
+            made, is_new = jobs.insert(tx, parent)
+            assert (made.id, is_new) == (name, True)
             jobs.insert_many(tx, children)
         self.families[name] = [child.id for child in children]
         self.submitted |= {name, *self.families[name]}
@@ -251,7 +253,7 @@ class Ledger(RuleBasedStateMachine):
             return  # a life should be long
         with self.database.write() as tx:
             done = jobs.finish(tx, job, state, {"by": job.token})
-        assert done == self.holds(job)
+        assert (done is not None) == self.holds(job)
         if done:
             del self.current[job.id]
             assert self.get(job.id).state is state
@@ -263,7 +265,7 @@ class Ledger(RuleBasedStateMachine):
             return  # the service ends such a job instead
         with self.database.write() as tx:
             done = jobs.wait(tx, job, delay, "x", cause="c", message="m", give_back_attempt=give_back)
-        assert done == (self.holds(job) and not before.cancel_requested)
+        assert (done is not None) == (self.holds(job) and not before.cancel_requested)
         if done:
             del self.current[job.id]
 
@@ -272,7 +274,7 @@ class Ledger(RuleBasedStateMachine):
         before = self.get(job.id)
         with self.database.write() as tx:
             done = jobs.hand_back(tx, job)
-        assert done == (self.holds(job) and not before.cancel_requested)
+        assert (done is not None) == (self.holds(job) and not before.cancel_requested)
         if done:
             del self.current[job.id]
             assert self.get(job.id).attempt == before.attempt - 1

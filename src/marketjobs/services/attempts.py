@@ -162,25 +162,25 @@ def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseExc
     runtime = ctx.runtime
     with runtime.database.write() as tx:
         if isinstance(error, LeaseLost):
-            written = False
+            after = None
         elif isinstance(error, KeyboardInterrupt | SystemExit | JobNotFinished):
-            written = jobs.hand_back(tx, job)
+            after = jobs.hand_back(tx, job)
         elif isinstance(error, JobCancelled):
-            written = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
+            after = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
         elif error is not None:
-            written = _after_error(tx, ctx, job, error)
+            after = _after_error(tx, ctx, job, error)
         else:
-            written = _after_result(tx, ctx, job, result or {})
-        after = jobs.get(tx, job.id)
-        if not written and after is not None and after.token == job.token and after.cancel_requested:
-            # It wanted to wait, but somebody cancelled it meanwhile.
-            written = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
-            after = jobs.get(tx, job.id)
-    log.info("job.%s job=%s attempt=%d", after.state if written and after else "refused", job.id, job.attempt)
-    return after if written else None
+            after = _after_result(tx, ctx, job, result or {})
+        if after is None:
+            now = jobs.get(tx, job.id)
+            if now is not None and now.token == job.token and now.cancel_requested:
+                # It wanted to wait, but somebody cancelled it meanwhile.
+                after = jobs.finish(tx, job, JobState.CANCELLED, _so_far(ctx, job), "cancelled", "cancelled")
+    log.info("job.%s job=%s attempt=%d", after.state if after else "refused", job.id, job.attempt)
+    return after
 
 
-def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseException) -> bool:
+def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseException) -> Job | None:
     """A whole job failed: again later where that may help and attempts are left, else dead."""
     asked = error if isinstance(error, Delayed) else None
     reason = (asked.reason or error) if asked else error
@@ -198,7 +198,7 @@ def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseExceptio
     return jobs.finish(tx, job, JobState.DEAD, _so_far(ctx, job), cause, message)
 
 
-def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) -> bool:
+def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) -> Job | None:
     """A job ran to its end: done, or what is left of it is tried again."""
     kind = kinds.kind_of(job.task)
     end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)

@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 WAITS_FOR_ITS_TIME = "its time"
 ALL = 2**31 - 1
 CANCELLED_AT_ONCE = 200
+FIRST_WAKE_UPS = 50
+"""As many parts of a request are woken at once: more than workers can begin before the reaper wakes the others."""
 LONGEST_DELAY_SECONDS = 10 * 366 * 86_400.0
 
 
@@ -72,15 +74,13 @@ def submit(
     )
     children = _children(request, parts, delay_seconds, queue)
     with runtime.database.write() as tx:
-        made, is_new = jobs.insert(tx, request)
-        if is_new and children:
-            jobs.insert_many(tx, children)
-        job = required(jobs.get(tx, made), made)
+        job, is_new = jobs.insert(tx, request)
         due = [job] if job.state is JobState.QUEUED else []
         if is_new and children:
-            due += [child for child in jobs.children(tx, made) if child.state is JobState.QUEUED]
+            jobs.insert_many(tx, children)
+            due += jobs.due_children(tx, job.id, FIRST_WAKE_UPS)
     log.info("job.submitted job=%s task=%s joined=%s", job.id, task, job.id != request.id)
-    if publish is not None and wake(runtime, due, publish):
+    if publish is not None and wake(due, publish, runtime.notes.add):
         return replace(job, published_at=time.time())
     return job
 

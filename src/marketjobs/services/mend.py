@@ -15,6 +15,8 @@ from marketjobs.storage import jobs
 log = logging.getLogger(__name__)
 WORKER_LOST = "worker_lost"
 SILENT_SECONDS = 5.0
+MOST_WAKE_UPS = 500
+"""Of one round: about what can be sent in its half second."""
 
 
 def finish_parent(runtime: Runtime, parent_id: str) -> bool:
@@ -72,13 +74,13 @@ def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], boo
     """
     touched = expire(runtime)
     with runtime.database.read() as tx:
-        unsent = jobs.due_unpublished(tx, 200)
-        silent = jobs.due_published_before(tx, SILENT_SECONDS, 200)
+        unsent = jobs.due_unpublished(tx, MOST_WAKE_UPS)
+        silent = jobs.due_published_before(tx, SILENT_SECONDS, MOST_WAKE_UPS)
         parents = jobs.parents_to_finish(tx)
     if silent:
         empty = {queue for queue in {job.queue for job in silent} if queue_is_empty(queue)}
         silent = [job for job in silent if job.queue in empty]
-    touched += wake(runtime, [*unsent, *silent], publish)
+    touched += wake([*unsent, *silent], publish, runtime.notes.write)
     for parent in parents:
         touched += finish_parent(runtime, parent.id)
     return touched

@@ -60,7 +60,13 @@ def owner() -> str:
     """``host/pid/start``, and ``@worker`` where it is one: who holds a lease."""
     pid = os.getpid()
     worker = os.environ.get(WORKER_ID)
-    return f"{host()}/{pid}/{started_at(pid) or '?'}" + (f"@{worker}" if worker else "")
+    return f"{host()}/{pid}/{_own_start(pid) or '?'}" + (f"@{worker}" if worker else "")
+
+
+@cache
+def _own_start(pid: int) -> str | None:
+    """Of this process: asked for at each claim, and it does not change."""
+    return started_at(pid)
 
 
 def owner_lives(name: str | None) -> bool | None:

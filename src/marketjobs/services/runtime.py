@@ -13,6 +13,7 @@ from marketjobs import config
 from marketjobs.config import Settings
 from marketjobs.domain.jobs import RetryPolicy
 from marketjobs.errors import ConfigError
+from marketjobs.services.wakeups import Notes
 from marketjobs.storage import schema
 from marketjobs.storage.database import Database, open_database
 
@@ -52,6 +53,11 @@ class Runtime:
         schema.ensure(database)
         return database
 
+    @cached_property
+    def notes(self) -> Notes:
+        """Which wake-ups were sent."""
+        return Notes(lambda: self.database)
+
     def ready(self) -> None:
         """Raises what :attr:`database` raises."""
         _ = self.database
@@ -85,6 +91,8 @@ class Runtime:
 
     def close(self) -> None:
         """Close what this process opened."""
+        if "notes" in self.__dict__:
+            self.notes.flush()
         pid = os.getpid()
         for key in [key for key in self._providers if key[0] == pid]:
             self._providers.pop(key).close()

@@ -35,18 +35,19 @@ VALUES (:id, :task, :queue, :state, :arguments, :join_key, :parent_id, :priority
 """
 
 
-def insert(tx: Transaction, request: JobRequest) -> tuple[str, bool]:
-    """Add a row, or find the open job that an equal request made (or the one of this id): the id of the job that now
-    stands for it, and whether it was added."""
+def insert(tx: Transaction, request: JobRequest) -> tuple[Job, bool]:
+    """Add a row, or find the open job that an equal request made (or the one of this id): the job that now stands
+    for it, and whether it was added."""
     for _ in range(JOIN_TRIES):
-        if tx.run(f"{_INSERT} ON CONFLICT DO NOTHING", _values(request)):
-            return request.id, True
+        row = tx.first(f"{_INSERT} ON CONFLICT DO NOTHING RETURNING *", _values(request))
+        if row is not None:
+            return _job(row), True
         row = tx.first(
-            f"SELECT id FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
+            f"SELECT * FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
             {"id": request.id, "key": request.join_key},
         )
         if row is not None:
-            return str(row["id"]), False
+            return _with_its_parts(tx, _job(row)), False
         # The job that kept ours out has just ended (its end may be seen where its row still blocked).
     raise StorageUnavailable("equal jobs come and go too quickly to join one", hint="run it again")
 
@@ -224,26 +225,26 @@ def finish(
     result: JsonDict | None,
     cause: str | None = None,
     message: str | None = None,
-) -> bool:
-    """Write outcome and final state; ``False``: the token is stale and nothing was written."""
-    return bool(
-        tx.run(
-            """
-            UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
-                   message = NULL, waits_for = NULL, finished_at = {now}, lease_until = NULL, outcomes = NULL,
-                   progress = CASE WHEN :state IN ('succeeded', 'partial') THEN 1 ELSE progress END
-            WHERE id = :id AND token = :token AND state = 'running'
-            """,
-            {
-                "id": job.id,
-                "token": job.token,
-                "state": state,
-                "result": None if result is None else orjson.dumps(result).decode(),
-                "cause": cause,
-                "message": message,
-            },
-        )
+) -> Job | None:
+    """Write outcome and final state: the row; ``None``: the token is stale and nothing was written."""
+    row = tx.first(
+        """
+        UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
+               message = NULL, waits_for = NULL, finished_at = {now}, lease_until = NULL, outcomes = NULL,
+               progress = CASE WHEN :state IN ('succeeded', 'partial') THEN 1 ELSE progress END
+        WHERE id = :id AND token = :token AND state = 'running'
+        RETURNING *
+        """,
+        {
+            "id": job.id,
+            "token": job.token,
+            "state": state,
+            "result": None if result is None else orjson.dumps(result).decode(),
+            "cause": cause,
+            "message": message,
+        },
     )
+    return None if row is None else _job(row)
 
 
 def wait(
@@ -255,47 +256,47 @@ def wait(
     cause: str | None,
     message: str | None,
     give_back_attempt: bool,
-) -> bool:
-    """Put a running job aside until its time; ``False``: the token is stale.
+) -> Job | None:
+    """Put a running job aside until its time: the row; ``None``: the token is stale.
 
     ``give_back_attempt``: a wait that somebody else ordered (a budget, Retry-After) uses up no attempt.
     """
-    return bool(
-        tx.run(
-            """
-            UPDATE job SET state = 'waiting', run_at = {now} + :delay, waits_for = :why, lease_until = NULL,
-                   owner = NULL, published_at = NULL, error_cause = :cause, error_message = :message, message = NULL,
-                   attempt = attempt - :refund
-            WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
-            """,
-            {
-                "id": job.id,
-                "token": job.token,
-                "delay": delay_seconds,
-                "why": why,
-                "cause": cause,
-                "message": message,
-                "refund": 1 if give_back_attempt else 0,
-            },
-        )
+    row = tx.first(
+        """
+        UPDATE job SET state = 'waiting', run_at = {now} + :delay, waits_for = :why, lease_until = NULL,
+               owner = NULL, published_at = NULL, error_cause = :cause, error_message = :message, message = NULL,
+               attempt = attempt - :refund
+        WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
+        RETURNING *
+        """,
+        {
+            "id": job.id,
+            "token": job.token,
+            "delay": delay_seconds,
+            "why": why,
+            "cause": cause,
+            "message": message,
+            "refund": 1 if give_back_attempt else 0,
+        },
     )
+    return None if row is None else _job(row)
 
 
-def hand_back(tx: Transaction, job: Job) -> bool:
+def hand_back(tx: Transaction, job: Job) -> Job | None:
     """Give a running job back untouched (its process is asked to stop): due at once, no attempt used up.
 
-    ``False``: the token is stale, or somebody cancelled it.
+    ``None``: the token is stale, or somebody cancelled it.
     """
-    return bool(
-        tx.run(
-            """
-            UPDATE job SET state = 'queued', run_at = {now}, lease_until = NULL, owner = NULL, published_at = NULL,
-                   attempt = attempt - 1
-            WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
-            """,
-            {"id": job.id, "token": job.token},
-        )
+    row = tx.first(
+        """
+        UPDATE job SET state = 'queued', run_at = {now}, lease_until = NULL, owner = NULL, published_at = NULL,
+               attempt = attempt - 1
+        WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
+        RETURNING *
+        """,
+        {"id": job.id, "token": job.token},
     )
+    return None if row is None else _job(row)
 
 
 def release_owner(
@@ -487,6 +488,12 @@ def open_parts(tx: Transaction, parent_id: str) -> dict[str, tuple[JobState, flo
     return {row["id"]: (JobState(row["state"]), row["progress"]) for row in rows}
 
 
+def due_children(tx: Transaction, parent_id: str, limit: int) -> list[Job]:
+    """The first that are due."""
+    sql = f"SELECT {_LISTED} FROM job WHERE parent_id = :id AND {_DUE} ORDER BY id LIMIT :limit"
+    return [_job(row) for row in tx.all(sql, {"id": parent_id, "limit": limit})]
+
+
 def children(tx: Transaction, parent_id: str) -> list[Job]:
     """In the order of their submission within the parent."""
     return [_job(row) for row in tx.all("SELECT * FROM job WHERE parent_id = :id ORDER BY id", {"id": parent_id})]
@@ -515,8 +522,11 @@ def finish_parent(
 
 
 def delete(tx: Transaction, job_id: str) -> bool:
-    """Forget a finished job; an open one stays."""
-    return bool(tx.run(f"DELETE FROM job WHERE id = :id AND state IN {_FINAL}", {"id": job_id}))
+    """Forget a finished job, with its parts; an open one stays."""
+    gone = tx.run(f"DELETE FROM job WHERE id = :id AND state IN {_FINAL}", {"id": job_id})
+    if gone:
+        tx.run(f"DELETE FROM job WHERE parent_id = :id AND state IN {_FINAL}", {"id": job_id})
+    return bool(gone)
 
 
 def _job(row: Row) -> Job:

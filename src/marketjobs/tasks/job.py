@@ -131,26 +131,25 @@ class JobTask(Task):
         running = current_context.get()
         if request.called_directly or (running and running.job and running.job.id == request.id):
             return self.run(*args, **kwargs)
-        if not self._adopt(args, kwargs):
-            raise Ignore(f"job {request.id}: its row is gone, or it can't be right")
         if is_stopping():
+            self._adopt(args, kwargs)
             jobs.leave(runtime(), request.id)
             raise Ignore(f"job {request.id} is left to another worker: this one stops")
         try:
             job = attempts.execute(runtime(), request.id, self._body)
+            if job is None and self._adopt(args, kwargs):
+                job = attempts.execute(runtime(), request.id, self._body)
         except SystemExit:
             _leave_pool()
             raise
         if job is None:
-            raise Ignore(f"job {request.id} is not to be had: done, not due, or another has it")
+            raise Ignore(f"job {request.id} is not to be had: done, not due, gone, or another has it")
         return self._outcome(job)
 
     def _adopt(self, args: Any, kwargs: Any) -> bool:
-        """Make sure that a message has a row: another program's message is a submit."""
+        """Another program's message is a submit: did it make a row?"""
         request = self.request
-        if jobs.row(runtime(), request.id) is not None:
-            return True
-        if getattr(request, HEADER, None):
+        if getattr(request, HEADER, None) or jobs.row(runtime(), request.id) is not None:
             return False
         arguments: JsonDict = {"args": list(args), "kwargs": kwargs}
         try:

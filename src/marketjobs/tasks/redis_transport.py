@@ -7,16 +7,31 @@ taken the other messages in its hands along.
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
+from redis import Redis
 from redis.exceptions import RedisError
 
 log = logging.getLogger(__name__)
 
 
 class Channel(redis.Channel):
+    _shared: Redis | None = None
+
+    @contextmanager
+    def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
+        """kombu makes a client for each command, which costs more than the command; this one is kept as long as its
+        pool of connections."""
+        if client is None:
+            if self._shared is None or self._shared.connection_pool is not self.pool:
+                self._shared = self._create_client()
+            client = self._shared
+        yield client
+
     def _brpop_read(self, **options: Any) -> Any:
         try:
             return super()._brpop_read(**options)
