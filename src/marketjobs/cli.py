@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from marketjobs import __version__
-from marketjobs.commands import assets, cancel, data, fetch, imports, jobs, queues, run, session, setup, sync
+from marketjobs.commands import assets, cancel, data, fetch, imports, jobs, queues, retention, run, session, setup, sync
 
 app = typer.Typer(
     name="marketjobs",
@@ -49,7 +49,7 @@ def options(
     session.OPTIONS.quiet = quiet
 
 
-for group in (setup, run, fetch, sync, jobs, cancel, queues, data, assets, imports):
+for group in (setup, run, fetch, sync, jobs, cancel, queues, data, assets, imports, retention):
     group.register(app)
 
 

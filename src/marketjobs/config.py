@@ -251,6 +251,14 @@ class UniverseSettings(Section):
     intraday_period: str = text("5d", check=_period, description="How far back sync-intraday looks.")
 
 
+class RetentionSettings(Section):
+    jobs_days: float = number(30.0, ge=0, le=36_500, description="Days that finished jobs are kept; 0: for ever.")
+    jobs_kept: int = integer(
+        100_000, ge=0, le=10_000_000, description="Of finished jobs, so many of the newest are kept; 0: all."
+    )
+    dead_days: float = number(90.0, ge=0, le=36_500, description="Days that dead jobs are kept; 0: for ever.")
+
+
 class LoggingSettings(Section):
     level: Literal["debug", "info", "warning", "error"] = choice(
         "info", ("debug", "info", "warning", "error"), description="Least severity that is logged."
@@ -275,6 +283,7 @@ class Settings(Section):
     retry: RetrySettings = section(RetrySettings)
     universe: UniverseSettings = section(UniverseSettings)
     providers: ProvidersSettings = section(ProvidersSettings)
+    retention: RetentionSettings = section(RetentionSettings)
     logging: LoggingSettings = section(LoggingSettings)
     network: NetworkSettings = section(NetworkSettings)
 

@@ -303,7 +303,7 @@ def test_a_misspelt_section_in_a_variable_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MARKETJOBS_WROKER__CONCURRENCY", "2")
     assert refused().message == (
         "MARKETJOBS_WROKER__CONCURRENCY: unknown key wroker: sections are "
-        "broker database worker retry universe providers logging network"
+        "broker database worker retry universe providers retention logging network"
     )
 
 

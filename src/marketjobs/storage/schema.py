@@ -9,9 +9,9 @@ from typing import Any
 from marketjobs.errors import SchemaMismatch
 from marketjobs.storage.database import Database
 
-HEAD = "0004"
+HEAD = "0005"
 """The newest migration; a test compares it with migrations/versions."""
-KNOWN = ("0001", "0002", "0003", "0004")
+KNOWN = ("0001", "0002", "0003", "0004", "0005")
 MIGRATION_PATIENCE_SECONDS = 60.0
 
 

@@ -12,6 +12,8 @@ from sqlmodel import Field, SQLModel
 OPEN = "state IN ('queued', 'waiting', 'running')"
 TOP = "parent_id IS NULL"
 CHILD = "parent_id IS NOT NULL"
+ENDED = "parent_id IS NULL AND finished_at IS NOT NULL AND state <> 'dead'"
+DEAD = "parent_id IS NULL AND state = 'dead'"
 UNSENT = "published_at IS NULL AND state IN ('queued', 'waiting')"
 PARENT = "waits_for = 'children'"
 
@@ -164,6 +166,8 @@ class JobRow(SQLModel, table=True):
         Index("ix_job_unsent", "priority", "run_at", sqlite_where=text(UNSENT), postgresql_where=text(UNSENT)),
         Index("ix_job_parents", "id", sqlite_where=text(PARENT), postgresql_where=text(PARENT)),
         Index("ix_job_parent", "parent_id", "state", sqlite_where=text(CHILD), postgresql_where=text(CHILD)),
+        Index("ix_job_ended", "finished_at", sqlite_where=text(ENDED), postgresql_where=text(ENDED)),
+        Index("ix_job_dead", "state", "finished_at", sqlite_where=text(DEAD), postgresql_where=text(DEAD)),
         Index("ux_job_join", "join_key", unique=True, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
     )
 

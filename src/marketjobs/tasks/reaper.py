@@ -17,7 +17,7 @@ from types import FrameType
 from marketjobs import config
 from marketjobs import log as logs
 from marketjobs.errors import MarketJobsError
-from marketjobs.services import mend, processes
+from marketjobs.services import mend, processes, retention
 from marketjobs.storage import leases, workers
 from marketjobs.tasks.runtime import WORKER_PROCESS, runtime
 
@@ -26,6 +26,9 @@ ROUND_SECONDS = 0.5
 LEASE_SECONDS = 5.0
 HEARTBEAT_SECONDS = 5.0
 PING_SECONDS = 15.0
+PRUNE_SECONDS = 30.0
+PRUNED_SLICES = 20
+"""Of one look: some thousand jobs within a second, as fast as jobs can end, and the mending goes on."""
 FORGET_WORKERS_SECONDS = 7 * 86_400.0
 
 
@@ -38,6 +41,7 @@ class Reaper:
         self._me = processes.owner()
         self._beaten_at = -HEARTBEAT_SECONDS
         self._pinged_at = time.monotonic()
+        self._pruned_at = -PRUNE_SECONDS
         self._mine_until = 0.0
         self._answered: set[str] = set()
 
@@ -71,6 +75,9 @@ class Reaper:
             from marketjobs.tasks.publish import publisher, queue_is_empty
 
             mend.reap(runtime(), publisher(runtime().settings), queue_is_empty)
+            if now - self._pruned_at >= PRUNE_SECONDS:
+                self._pruned_at = now
+                retention.prune(runtime(), slices=PRUNED_SLICES)
 
     def _may_act(self, now: float) -> bool:
         """Do we hold the lease?  It is written only when it is to be had, or half over."""
