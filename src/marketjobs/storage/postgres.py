@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -21,6 +22,9 @@ from marketjobs.storage.pool import Pool
 
 NOW = "extract(epoch from clock_timestamp())::float8"
 CONNECT_SECONDS = 5
+SILENT_SECONDS = 3.0
+"""A server that says nothing for so long in answer to a statement is asked whether it is there at all."""
+KNOCK_SECONDS = 4
 FORGOTTEN_TRANSACTION_SECONDS = 60
 """A process that was stopped in the middle of a transaction must not hold its locks for ever."""
 OLDEST_SERVER = 140_000
@@ -126,7 +130,7 @@ class PostgresDatabase(Database):
                 return connection
             except psycopg.OperationalError as exc:
                 connection.close()
-                if not _is_gone(exc):
+                if isinstance(exc, _Silent) or not _is_gone(exc):
                     raise
         connection = self.driver_connection()
         connection.autocommit = True  # we say BEGIN ourselves
@@ -155,7 +159,7 @@ class PostgresDatabase(Database):
             "timezone": "UTC",
             "client_min_messages": "warning",
         }
-        connection = psycopg.connect(
+        connection = _Connection.connect(
             self.url,
             connect_timeout=CONNECT_SECONDS,
             application_name="marketjobs",
@@ -165,6 +169,7 @@ class PostgresDatabase(Database):
             keepalives_count=3,
             tcp_user_timeout=20_000,
         )
+        connection.url = self.url
         connection.adapters.register_dumper(str, _Text)
         if connection.info.server_version < OLDEST_SERVER:
             version = connection.info.server_version // 10_000
@@ -183,6 +188,49 @@ class PostgresDatabase(Database):
 
     def close(self) -> None:
         self._pool.close()
+
+
+class _Silent(psycopg.OperationalError):
+    """The server froze, or the network lost it: there is no point in asking it once more."""
+
+
+class _Connection(psycopg.Connection[Any]):
+    """One that does not wait for ever for a server that froze.
+
+    Its host still confirms what is sent, so that no timeout of TCP ends it, and a slow statement is as silent.  What
+    tells them apart: a server that works takes another connection.
+    """
+
+    url = ""
+
+    def wait(self, gen: Generator[Any, Any, Any], *args: Any, **options: Any) -> Any:
+        return super().wait(self._watched(gen), *args, **options)
+
+    def _watched(self, gen: Generator[Any, Any, Any]) -> Generator[Any, Any, Any]:
+        """The same dialogue with the socket, in which silence is timed."""
+        try:
+            wanted = next(gen)
+            heard_at = time.monotonic()
+            while True:
+                ready = yield wanted
+                if ready:
+                    heard_at = time.monotonic()
+                elif time.monotonic() - heard_at > SILENT_SECONDS:
+                    self._knock()
+                    heard_at = time.monotonic()
+                wanted = gen.send(ready)
+        except StopIteration as end:
+            return end.value
+
+    def _knock(self) -> None:
+        """Raises OperationalError where the server takes no other connection; the answer that it has none left is
+        an answer too."""
+        try:
+            psycopg.connect(self.url, connect_timeout=KNOCK_SECONDS).close()
+        except psycopg.OperationalError as exc:
+            if "FATAL" not in str(exc):
+                self.close()  # or else a rollback would wait for it as well
+                raise _Silent("it has fallen silent") from exc
 
 
 class _Text(StrDumperUnknown):
