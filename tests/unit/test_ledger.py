@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -10,6 +11,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -695,6 +697,76 @@ def test_a_store_that_is_away_for_a_moment_at_the_end_loses_no_result(
 
 
 # -- handed back ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def worker_runtime(runtime: Runtime) -> Iterator[Runtime]:
+    """The same store in a process that lives on."""
+    made = Runtime(runtime.settings, durable=False)
+    yield made
+    made.close()
+
+
+def answers_that_are_lost(runtime: Runtime, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next commits are made, and nobody hears of them."""
+    left = [None] * count
+    write = runtime.database.write
+
+    @contextmanager
+    def deaf() -> Iterator[Transaction]:
+        with write() as tx:
+            yield tx
+        if left:
+            left.pop()
+            raise StorageUnavailable("the store has gone")
+
+    monkeypatch.setattr(runtime.database, "write", deaf)
+
+
+def test_a_claim_whose_answer_was_lost_leaves_no_job_running_that_nobody_runs(
+    steps: Steps, worker_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = steps.submit("AAPL")
+    answers_that_are_lost(worker_runtime, 2, monkeypatch)
+    after = attempts.execute(worker_runtime, job.id)
+    assert after is not None
+    assert (after.state, after.attempt) == (JobState.SUCCEEDED, 1)
+
+
+def test_a_job_that_was_cancelled_while_its_claims_answer_was_lost_is_cancelled(
+    steps: Steps, worker_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = steps.submit("AAPL")
+    answers_that_are_lost(worker_runtime, 1, monkeypatch)
+    monkeypatch.setattr(time, "sleep", lambda _: ledger.cancel(steps.runtime, job.id))
+    assert attempts.execute(worker_runtime, job.id) is None
+    assert steps.row(job).state is JobState.CANCELLED
+
+
+def test_a_worker_keeps_what_it_did_for_as_long_as_the_store_is_away(
+    steps: Steps, worker_runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process lives on, so that nobody would take the job for lost."""
+    job = steps.submit("AAPL")
+    clock = itertools.count(0.0, 10 * worker_runtime.settings.worker.lease_seconds)
+
+    def body(_: JobContext) -> JsonDict:
+        monkeypatch.setattr(attempts.time, "monotonic", lambda: next(clock))
+        away = iter([StorageUnavailable("away"), StorageFull("full"), None])
+        conclude = attempts._conclude
+
+        def once_it_is_back(*arguments: Any) -> Job | None:
+            missing = next(away)
+            if missing is not None:
+                raise missing
+            return conclude(*arguments)
+
+        monkeypatch.setattr(attempts, "_conclude", once_it_is_back)
+        return {}
+
+    after = attempts.execute(worker_runtime, job.id, body)
+    assert after is not None
+    assert (after.state, after.attempt) == (JobState.SUCCEEDED, 1)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(0), JobNotFinished("the deadline passed")])

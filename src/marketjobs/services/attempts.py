@@ -34,6 +34,9 @@ from marketjobs.storage.database import Transaction
 
 log = logging.getLogger(__name__)
 
+STORE_AWAY_SECONDS = 0.5
+"""Between two tries at a store that is away or full."""
+
 Body = Callable[[JobContext], JsonDict]
 
 
@@ -66,8 +69,7 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
         InvalidInput: there is no kind of that name (its row is dead then).
         KeyboardInterrupt, SystemExit: after the job was handed back.
     """
-    with runtime.database.write() as tx:
-        job = jobs.claim(tx, job_id, processes.owner(), runtime.settings.worker.lease_seconds)
+    job = _claimed(runtime, job_id)
     if job is None:
         return None
     outer = current_context.get()
@@ -134,17 +136,39 @@ def _run_kind(ctx: JobContext) -> JsonDict:
     return kind.run(ctx, ctx.job.arguments)
 
 
+def _claimed(runtime: Runtime, job_id: str) -> Job | None:
+    """The row if it was to be had.  A claim may have been written although its answer was lost with the store: nobody
+    else would take a job for lost whose process lives, so it is handed back before it is claimed again."""
+    unsure = False
+    while True:
+        try:
+            with runtime.database.write() as tx:
+                row = jobs.get(tx, job_id) if unsure else None
+                is_ours = row is not None and row.state is JobState.RUNNING and row.owner == processes.owner()
+                if row is not None and is_ours and not jobs.hand_back(tx, row):
+                    jobs.finish(tx, row, JobState.CANCELLED, None, "cancelled", "cancelled")
+                return jobs.claim(tx, job_id, processes.owner(), runtime.settings.worker.lease_seconds)
+        except (StorageUnavailable, StorageFull) as exc:
+            if not runtime.is_worker:
+                raise
+            if not unsure:
+                log.warning("job.unclaimed job=%s cause=%s message=%s", job_id, exc.cause, exc)
+            unsure = True
+            time.sleep(STORE_AWAY_SECONDS)
+
+
 def _concluded(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
-    """A store that is away for a moment must not cost what was done: the lease is kept meanwhile."""
+    """A store that is away must not cost what was done.  A worker waits for it for as long as it takes, and keeps the
+    lease meanwhile: while it lives, nobody takes its job for lost.  A command leaves after a lease."""
     give_up_at = time.monotonic() + ctx.runtime.settings.worker.lease_seconds
     while True:
         try:
             after = _conclude(ctx, job, result, error)
             break
         except (StorageUnavailable, StorageFull):
-            if time.monotonic() > give_up_at:
+            if not ctx.runtime.is_worker and time.monotonic() > give_up_at:
                 raise
-            time.sleep(0.5)
+            time.sleep(STORE_AWAY_SECONDS)
         except MarketJobsError:
             raise
         except Exception as exc:

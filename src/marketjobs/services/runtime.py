@@ -71,6 +71,11 @@ class Runtime:
         return open_database(self.settings.database_url, durable=self.durable)
 
     @property
+    def is_worker(self) -> bool:
+        """Does this process live on after a job that it could not finish?"""
+        return not self.durable
+
+    @property
     def retry(self) -> RetryPolicy:
         retry = self.settings.retry
         return RetryPolicy(retry.max_attempts, retry.base_seconds, retry.cap_seconds)
