@@ -61,7 +61,8 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
     findings += _store(runtime)
     findings += _broker(settings, check_broker)
     if any(one.name == "database" and one.verdict == ERROR for one in findings):
-        return findings
+        mend_first = "mend the database, then run it again"
+        return [*findings, Finding("workers, providers", WARNING, "not looked at: that takes the database", mend_first)]
     findings += _workers(runtime)
     for name in provider_names():
         findings.append(_provider(runtime, name))
