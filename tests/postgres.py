@@ -6,9 +6,11 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psycopg
@@ -37,6 +39,7 @@ class PostgresServer:
         self._folder = folder
         self._connections = connections
         self.port = free_port()
+        self._frozen: list[int] = []
         # The server refuses to run as root.
         self._user = "postgres" if os.getuid() == 0 else None
         folder.mkdir(parents=True, exist_ok=True)
@@ -64,6 +67,26 @@ class PostgresServer:
     def stop(self, mode: str = "immediate") -> None:
         """``immediate`` is a crash: sessions are cut, the log is replayed at the next start."""
         self._do("pg_ctl", "-D", str(self._folder / "data"), "-m", mode, "-w", "stop", check=False)
+
+    def freeze(self) -> None:
+        """It keeps its connections and says nothing, to new ones neither."""
+        self._frozen = [self._pid()]
+        self._signal(signal.SIGSTOP)
+        children = Path(f"/proc/{self._pid()}/task/{self._pid()}/children").read_text().split()
+        self._frozen += map(int, children)
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+        self._frozen = []
+
+    def _signal(self, number: int) -> None:
+        for pid in self._frozen:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def _pid(self) -> int:
+        return int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
 
     def new_database(self, name: str = "data", role: str = "plain") -> str:
         """The address of an empty database that an ordinary role owns."""
@@ -103,5 +126,6 @@ def postgres_server() -> Iterator[PostgresServer]:
         server = PostgresServer(Path(folder) / "postgres")
         server.start()
         yield server
+        server.thaw()
         server.stop()
         eventually(lambda: not (Path(folder) / "postgres" / "data" / "postmaster.pid").exists(), "it has stopped")

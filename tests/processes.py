@@ -38,6 +38,7 @@ COMMAND = Path(sys.executable).with_name("marketjobs")
 LONG = 60.0
 """Longer than anything takes on a busy machine; only a failing test ever waits so long."""
 SECRET = "sk-loopback-4711-do-not-show"
+SQLITE = "sqlite:///"
 FINAL = ("succeeded", "partial", "dead", "cancelled")
 LOOPBACK_ONLY = {"NO_PROXY": "127.0.0.1,localhost", "no_proxy": "127.0.0.1,localhost"}
 FOREIGN = ("MARKETJOBS_", "CELERY_", "XDG_", "COV_")
@@ -198,7 +199,8 @@ class Machine:
 
     @property
     def database(self) -> Path:
-        return self.home / "marketjobs.db"
+        url = self.env.get("MARKETJOBS_DATABASE__URL", "")
+        return Path(url.removeprefix(SQLITE)) if url.startswith(SQLITE) else self.home / "marketjobs.db"
 
     def run(self, *arguments: str, seconds: float = LONG, **variables: str) -> Ran:
         """A `marketjobs` command to its end."""
@@ -296,7 +298,8 @@ class Machine:
     @property
     def server_url(self) -> str | None:
         """The address of the store where it is PostgreSQL."""
-        return self.env.get("MARKETJOBS_DATABASE__URL")
+        url = self.env.get("MARKETJOBS_DATABASE__URL", SQLITE)
+        return None if url.startswith(SQLITE) else url
 
     def _server_rows(self, sql: str, params: Sequence[Any]) -> list[dict[str, Any]]:
         import psycopg

@@ -9,8 +9,9 @@ import time
 import pytest
 
 from faults.audit import audit
-from faults.test_brokers_away import HAND_IN
-from processes import LONG, SECRET, Machine, eventually
+from faults.outage import begin_to_hand_in, hand_in, handed_in, no_command_hangs, resumes
+from faults.report import Record
+from processes import SECRET, Machine, eventually
 from rabbit import RabbitServer
 
 pytestmark = pytest.mark.rabbitmq
@@ -24,8 +25,7 @@ def on_rabbit(machine: Machine, rabbit_server: RabbitServer) -> Machine:
 
 def test_absent_at_submit(on_rabbit: Machine, rabbit_server: RabbitServer) -> None:
     rabbit_server.kill()
-    ids, slowest = on_rabbit.python(HAND_IN, "10", "0")
-    assert slowest < 1.0
+    ids = hand_in(on_rabbit, 10)
     assert {row["published_at"] for row in on_rabbit.jobs()} == {None}
     rabbit_server.start()
     on_rabbit.test_worker(2)
@@ -45,24 +45,52 @@ def test_a_worker_waits_for_it(on_rabbit: Machine, rabbit_server: RabbitServer) 
     assert audit(on_rabbit, [job_id]) == {"succeeded": 1}
 
 
-@pytest.mark.slow
-def test_killed_with_a_backlog_and_started_again(on_rabbit: Machine, rabbit_server: RabbitServer) -> None:
-    worker = on_rabbit.test_worker(2)
-    ids, _ = on_rabbit.python(HAND_IN, "40", "0.1")
-    eventually(lambda: len(on_rabbit.effects()) >= 5, "some have run")
+RABBIT = pytest.mark.pairs("rabbitmq", few=("rabbitmq-sqlite",))
+ON_SERVERS = pytest.mark.pairs("rabbitmq", few=("rabbitmq-postgresql",))
+
+
+@RABBIT
+def test_killed_under_load(pair: Machine, rabbit_server: RabbitServer, full: bool, record: Record) -> None:
+    worker = pair.test_worker(2)
+    ids = hand_in(pair, 500 if full else 50, 0.02)
+    eventually(lambda: len(pair.effects()) >= 5, "some have run")
+    submitter = begin_to_hand_in(pair, 200 if full else 50, seconds=0.02, pause_seconds=0.1)
+    eventually(lambda: len(pair.jobs()) > len(ids), "more are handed in")
     rabbit_server.kill()
-    more, slowest = on_rabbit.python(HAND_IN, "10", "0.01")
-    assert slowest < 1.0
-    rabbit_server.start()
-    on_rabbit.all_final([*ids, *more], seconds=LONG)
-    assert audit(on_rabbit, [*ids, *more]) == {"succeeded": 50}
-    assert len(on_rabbit.effects()) == 50
+    stopped = no_command_hangs(pair)
+    with resumes(pair, record):
+        rabbit_server.start()
+    ids += handed_in(pair, submitter)
+    pair.all_final(ids)
+    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
+    assert len(pair.effects()) == len(ids)
     assert worker.runs
+    record(jobs=len(ids), kills=1)
+
+
+@ON_SERVERS
+def test_its_application_is_stopped_under_load(
+    pair: Machine, rabbit_server: RabbitServer, full: bool, record: Record
+) -> None:
+    """Its node lives, and nobody listens."""
+    worker = pair.test_worker(2)
+    submitter = begin_to_hand_in(pair, 500 if full else 100, seconds=0.02, pause_seconds=0.05)
+    eventually(lambda: len(pair.effects()) >= 5, "some have run")
+    rabbit_server.ctl("stop_app")
+    stopped = no_command_hangs(pair)
+    with resumes(pair, record):
+        rabbit_server.ctl("start_app")
+    ids = handed_in(pair, submitter)
+    pair.all_final(ids)
+    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
+    assert len(pair.effects()) == len(ids)
+    assert worker.runs
+    record(jobs=len(ids))
 
 
 def test_a_worker_killed_in_mid_job(on_rabbit: Machine) -> None:
     worker = on_rabbit.test_worker(2)
-    ids, _ = on_rabbit.python(HAND_IN, "6", "1")
+    ids = hand_in(on_rabbit, 6, 1)
     eventually(lambda: on_rabbit.rows("SELECT 1 FROM job WHERE state = 'running'"), "one runs")
     for pid in on_rabbit.children(worker)["main"]:
         os.kill(pid, signal.SIGKILL)
@@ -74,8 +102,7 @@ def test_an_alarm_that_blocks_publishers_holds_no_submit(on_rabbit: Machine, rab
     """A full disk: the broker takes connections and confirms nothing."""
     worker = on_rabbit.test_worker(1)
     rabbit_server.block_publishers()
-    ids, slowest = on_rabbit.python(HAND_IN, "5", "0")
-    assert slowest < 1.0
+    ids = hand_in(on_rabbit, 5)
     assert {row["published_at"] for row in on_rabbit.jobs()} == {None}
     assert worker.runs
     rabbit_server.unblock_publishers()
@@ -86,8 +113,7 @@ def test_an_alarm_that_blocks_publishers_holds_no_submit(on_rabbit: Machine, rab
 
 def test_frozen_at_submit(on_rabbit: Machine, rabbit_server: RabbitServer) -> None:
     rabbit_server.freeze()
-    ids, slowest = on_rabbit.python(HAND_IN, "4", "0")
-    assert slowest < 1.0
+    ids = hand_in(on_rabbit, 4)
     began = time.monotonic()
     shown = on_rabbit.run("queues", "--json").ok().json
     assert time.monotonic() - began < 10
@@ -126,11 +152,11 @@ def test_frozen_between_two_submits_of_one_program(on_rabbit: Machine, rabbit_se
 def test_a_worker_outlives_a_freeze(on_rabbit: Machine, rabbit_server: RabbitServer) -> None:
     worker = on_rabbit.test_worker(2)
     main_process = on_rabbit.children(worker)["main"]
-    ids, _ = on_rabbit.python(HAND_IN, "4", "0.1")
+    ids = hand_in(on_rabbit, 4, 0.1)
     on_rabbit.all_final(ids)
     rabbit_server.freeze()
     worker.says("onnection to broker lost")  # its heartbeat tells, within 30 s
-    more, _ = on_rabbit.python(HAND_IN, "4", "0.1")
+    more = hand_in(on_rabbit, 4, 0.1)
     rabbit_server.thaw()
     on_rabbit.all_final([*ids, *more])
     assert audit(on_rabbit, [*ids, *more]) == {"succeeded": 8}

@@ -1,0 +1,167 @@
+"""Redis absent, killed, emptied, frozen or lost in a black hole: the row is the truth, the message only a wake-up."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from blackhole import BlackHole
+from faults.audit import audit
+from faults.outage import begin_to_hand_in, hand_in, handed_in, in_time, no_command_hangs, resumes
+from faults.report import Record
+from processes import SECRET, Machine, RedisServer, eventually
+
+pytestmark = pytest.mark.redis
+
+
+@pytest.fixture
+def on_redis(machine: Machine, redis_server: RedisServer) -> Machine:
+    machine.env["MARKETJOBS_BROKER__URL"] = redis_server.url
+    return machine
+
+
+REDIS = pytest.mark.pairs("redis", few=("redis-postgresql",))
+ON_FILES = pytest.mark.pairs("redis", few=("redis-sqlite",))
+
+
+@ON_FILES
+def test_absent_for_many_submits(pair: Machine, redis_server: RedisServer, full: bool, record: Record) -> None:
+    """By a program, and by commands."""
+    pair.test_worker(2)
+    redis_server.kill()
+    ids = hand_in(pair, 100)
+    for number in range(10 if full else 2):
+        ran = in_time(pair, "fetch-market-data", "-s", f"SYM{number}", "--no-wait", "--json").ok()
+        ids.append(ran.json["job_id"])
+    assert {row["published_at"] for row in pair.jobs()} == {None}
+    with resumes(pair, record):
+        redis_server.start()
+    pair.all_final(ids)
+    assert audit(pair, ids) == {"succeeded": len(ids)}
+    record(jobs=len(ids))
+
+
+@REDIS
+def test_killed_without_persistence(pair: Machine, redis_server: RedisServer, full: bool, record: Record) -> None:
+    worker = pair.test_worker(2)
+    ids = hand_in(pair, 1000 if full else 200, 0.02)
+    eventually(lambda: len(pair.effects()) >= 20, "some have run")
+    redis_server.kill()
+    ids += hand_in(pair, 10)
+    stopped = no_command_hangs(pair)
+    with resumes(pair, record):
+        redis_server.start()
+    pair.all_final(ids)
+    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
+    assert len(pair.effects()) == len(ids)
+    assert worker.runs
+    record(jobs=len(ids))
+
+
+@ON_FILES
+def test_emptied_with_500_queued(pair: Machine, redis_server: RedisServer, record: Record) -> None:
+    ids = hand_in(pair, 500)
+    worker = pair.test_worker(2)
+    with resumes(pair, record):
+        redis_server.ask("FLUSHALL")
+    rows = pair.all_final(ids)
+    assert audit(pair, ids) == {"succeeded": 500}
+    assert {row["attempt"] for row in rows} == {1}
+    assert len(pair.effects()) == 500
+    assert worker.runs
+    record(jobs=500)
+
+
+@REDIS
+def test_five_restarts_in_a_row_under_load(
+    pair: Machine, redis_server: RedisServer, full: bool, record: Record
+) -> None:
+    worker = pair.test_worker(2)
+    submitter = begin_to_hand_in(pair, 1000 if full else 200, seconds=0.02, pause_seconds=0.05)
+    eventually(lambda: len(pair.effects()) >= 5, "some have run")
+    for _ in range(5):
+        redis_server.kill()
+        with resumes(pair, record):
+            redis_server.start()
+    ids = handed_in(pair, submitter)
+    pair.all_final(ids)
+    assert audit(pair, ids) == {"succeeded": len(ids)}
+    assert len(pair.effects()) == len(ids)
+    assert worker.runs
+    record(jobs=len(ids), kills=5)
+
+
+@REDIS
+def test_frozen_for_20_seconds(pair: Machine, redis_server: RedisServer, full: bool, record: Record) -> None:
+    """Longer than the patience of a worker's sockets: it goes on by itself, and nobody starts it anew."""
+    worker = pair.test_worker(2)
+    main_process = pair.children(worker)["main"]
+    ids = hand_in(pair, 1000 if full else 100, 0.02)
+    eventually(lambda: len(pair.effects()) >= 10, "some have run")
+    redis_server.freeze()
+    frozen_at = time.monotonic()
+    ids += hand_in(pair, 10)
+    stopped = no_command_hangs(pair)
+    time.sleep(max(0.0, frozen_at + 20 - time.monotonic()))
+    with resumes(pair, record):
+        redis_server.thaw()
+    pair.all_final(ids)
+    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
+    assert len(pair.effects()) == len(ids)
+    assert pair.children(worker)["main"] == main_process
+    record(jobs=len(ids))
+
+
+@ON_FILES
+def test_in_a_black_hole_for_20_seconds(
+    pair: Machine, redis_server: RedisServer, black_hole: BlackHole, full: bool, record: Record
+) -> None:
+    """Connections that were open stay so, and nobody ever hears from them again."""
+    pair.env["MARKETJOBS_BROKER__URL"] = f"redis://127.0.0.1:{black_hole.port}/0"
+    worker = pair.test_worker(2)
+    ids = hand_in(pair, 1000 if full else 100, 0.02)
+    eventually(lambda: len(pair.effects()) >= 10, "some have run")
+    black_hole.swallow()
+    swallowed_at = time.monotonic()
+    assert black_hole.half_open
+    ids += hand_in(pair, 10)
+    stopped = no_command_hangs(pair)
+    time.sleep(max(0.0, swallowed_at + 20 - time.monotonic()))
+    with resumes(pair, record, seconds=60):
+        black_hole.restore()
+    pair.all_final(ids)
+    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
+    assert len(pair.effects()) == len(ids)
+    assert worker.runs
+    record(jobs=len(ids))
+
+
+def test_a_worker_waits_for_its_broker(on_redis: Machine, redis_server: RedisServer) -> None:
+    ids = hand_in(on_redis, 3)
+    worker = on_redis.start("worker", "-c", "1")
+    worker.says("Cannot connect")
+    redis_server.start()
+    eventually(lambda: on_redis.rows("SELECT 1 FROM worker WHERE kind = 'worker'"), "a worker")
+    job_id = on_redis.run("fetch-market-data", "-s", "AAPL", "--json").ok().json["job_id"]
+    for one in ids:  # nobody has their code here
+        on_redis.run("cancel", one).ok()
+    assert audit(on_redis, [job_id, *ids])["succeeded"] == 1
+
+
+def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redis_server: RedisServer) -> None:
+    """Jobs whose messages are lost must not keep the reaper from waking those that are due."""
+    redis_server.start()
+    ids = hand_in(on_redis, 3)
+    redis_server.ask("FLUSHALL")
+    on_redis.test_worker(1)
+    job_id = on_redis.python("import json; from jobs_for_tests import again; print(json.dumps(again.delay(2, 0.1).id))")
+    on_redis.all_final([*ids, job_id], seconds=30)
+    assert audit(on_redis, [*ids, job_id]) == {"succeeded": 4}
+
+
+def test_a_wrong_password_of_redis_is_told_in_a_line(on_redis: Machine, redis_server: RedisServer) -> None:
+    redis_server.start("--requirepass", "right")
+    on_redis.env["MARKETJOBS_BROKER__URL"] = f"redis://:{SECRET}@127.0.0.1:{redis_server.port}/0"
+    ran = on_redis.run("worker").refused(6, "refused user and password")
+    assert SECRET not in ran.out + ran.err
