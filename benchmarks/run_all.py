@@ -68,6 +68,12 @@ BENCHMARKS = [
         quick="--rounds 1 --symbols 40",
     ),
     Benchmark(
+        "store_growth",
+        "A store that grows",
+        quick="--rounds 1 --bars 100000 --assets 100",
+        largest="--rounds 1 --bars 10000000",
+    ),
+    Benchmark(
         "fetch_and_store",
         "Fetching, without a queue",
         quick="--rounds 1 --symbols 20",

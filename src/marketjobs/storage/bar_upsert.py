@@ -49,6 +49,7 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
     A final bar stays final, and a provisional bar that becomes final counts as unchanged history.
     """
     filled = [batch for batch in batches if batch.bars]
+    # Here asset and provider are checked, for all rows of a batch: bars themselves refer to nothing.
     tx.run_many(
         "INSERT INTO bar_supplier (asset_id, provider_id) VALUES (?, ?) ON CONFLICT (asset_id, provider_id) DO NOTHING",
         sorted({(batch.asset, batch.provider) for batch in filled}),
@@ -82,16 +83,20 @@ def _compared(batch: Batch, before: list[tuple[Any, ...]]) -> _Compared:
     if before == batch.bars:  # the usual answer, told without a look at each bar
         return _Compared(nothing, nothing, Stored(unchanged=len(batch.bars)))
     known = {row[0]: row for row in before}
-    fresh = [bar for bar in batch.bars if bar.ts not in known]
+    fresh: list[Bar] = []
     replaced: list[Bar] = []
     changed = 0
     for bar in batch.bars:
         row = known.get(bar.ts)
-        if row is None or row == bar:
+        if row is None:
+            fresh.append(bar)
+        elif row == bar:
             continue
-        was_provisional = row[-1]
-        if was_provisional:
+        elif row[-1]:  # it was provisional
             replaced.append(bar)
+        elif not bar.provisional:
+            replaced.append(bar)
+            changed += 1
         elif row[:-1] != bar[:-1]:
             replaced.append(bar._replace(provisional=False))
             changed += 1
@@ -101,13 +106,7 @@ def _compared(batch: Batch, before: list[tuple[Any, ...]]) -> _Compared:
 
 # -- SQLite -----------------------------------------------------------------------------------------------
 
-_UPSERT_SQLITE = f"""
-INSERT INTO price_bar ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
-ON CONFLICT (asset_id, interval, ts) DO UPDATE SET
-    open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-    adj_close = excluded.adj_close, volume = excluded.volume, provisional = excluded.provisional,
-    provider_id = excluded.provider_id, fetched_at = excluded.fetched_at
-"""
+_WRITE_SQLITE = f"INSERT OR REPLACE INTO price_bar ({COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 def _stored_sqlite(tx: Transaction, batches: Sequence[Batch]) -> Iterator[list[tuple[Any, ...]]]:
@@ -119,9 +118,15 @@ def _stored_sqlite(tx: Transaction, batches: Sequence[Batch]) -> Iterator[list[t
 
 
 def _write_sqlite(tx: Transaction, fresh: Sequence[Batch], replaced: Sequence[Batch]) -> None:
-    for batch in (*fresh, *replaced):
-        key, source = (batch.asset, batch.interval.code), (batch.provider, batch.fetched_at)
-        tx.run_many(_UPSERT_SQLITE, [(*key, *bar, *source) for bar in batch.bars])
+    tx.run_many(_WRITE_SQLITE, _rows((*fresh, *replaced)))
+
+
+def _rows(batches: Iterable[Batch]) -> Iterator[tuple[Any, ...]]:
+    for batch in batches:
+        asset, code, provider, fetched_at = batch.asset, batch.interval.code, batch.provider, batch.fetched_at
+        for ts, open_, high, low, close, adj_close, volume, provisional in batch.bars:
+            # An int where a bool would do: the driver looks up how to adapt each value of a type that it does not know.
+            yield asset, code, ts, open_, high, low, close, adj_close, volume, int(provisional), provider, fetched_at
 
 
 # -- PostgreSQL -------------------------------------------------------------------------------------------

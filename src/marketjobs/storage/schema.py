@@ -9,9 +9,9 @@ from typing import Any
 from marketjobs.errors import SchemaMismatch
 from marketjobs.storage.database import Database
 
-HEAD = "0005"
+HEAD = "0006"
 """The newest migration; a test compares it with migrations/versions."""
-KNOWN = ("0001", "0002", "0003", "0004", "0005")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006")
 MIGRATION_PATIENCE_SECONDS = 60.0
 
 

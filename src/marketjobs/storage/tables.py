@@ -6,7 +6,7 @@ must be small is an integer: asset id, interval code, provider id.
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, SmallInteger, Text, text
+from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, SmallInteger, Text, text
 from sqlmodel import Field, SQLModel
 
 OPEN = "state IN ('queued', 'waiting', 'running')"
@@ -85,12 +85,15 @@ class ProviderName(SQLModel, table=True):
 
 
 class PriceBar(SQLModel, table=True):
-    """One row per asset, interval and stamp: split-adjusted prices with ``adj_close`` beside them."""
+    """One row per asset, interval and stamp: split-adjusted prices with ``adj_close`` beside them.
+
+    Its asset and provider are checked once for many rows: `bar_supplier` has both, and is written first.
+    """
 
     __tablename__ = "price_bar"
     __table_args__ = ({"sqlite_with_rowid": False},)
 
-    asset_id: int = Field(sa_column=Column(ForeignKey("asset.id"), primary_key=True, autoincrement=False))
+    asset_id: int = Field(sa_column=Column(Integer, primary_key=True, autoincrement=False))
     interval: int = Field(sa_column=Column(SmallInteger, primary_key=True, autoincrement=False))
     ts: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     open: float = Field(sa_column=Column(Float(53), nullable=False))
@@ -99,7 +102,7 @@ class PriceBar(SQLModel, table=True):
     close: float = Field(sa_column=Column(Float(53), nullable=False))
     adj_close: float | None = Field(sa_column=Column(Float(53)))
     volume: float | None = Field(sa_column=Column(Float(53)))
-    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    provider_id: int = Field(sa_column=Column(Integer, nullable=False))
     provisional: int = Field(sa_column=Column(SmallInteger, nullable=False))
     fetched_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
