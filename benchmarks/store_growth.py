@@ -30,8 +30,9 @@ BARS_A_TURN = 250
 SMALLEST = 100_000
 MEASURED_TURNS = 2
 SEEK = """
-SELECT asset.id, bar.close FROM asset JOIN price_bar AS bar ON bar.asset_id = asset.id AND bar.interval = {code}
-    AND bar.ts = (SELECT max(ts) FROM price_bar WHERE asset_id = asset.id AND interval = {code})
+SELECT id, (
+    SELECT close FROM price_bar WHERE asset_id = asset.id AND interval = {code} ORDER BY ts DESC LIMIT 1
+) FROM asset
 """
 GROUP_BY = """
 SELECT asset_id, close FROM price_bar JOIN (
