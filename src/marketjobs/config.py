@@ -6,10 +6,8 @@ that need settings are handed them, or call :func:`current`, which loads at its 
 
 from __future__ import annotations
 
-import json
 import os
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -410,11 +408,11 @@ def user_config_file() -> Path:
 
 
 def home_folder() -> Path:
-    import platformdirs
-
     given = os.environ.get("MARKETJOBS_HOME")
     if given:
         return Path(given).expanduser().absolute()  # a worker may be started in another folder
+    import platformdirs
+
     return Path(platformdirs.user_data_dir("marketjobs", appauthor=False))
 
 
@@ -485,6 +483,8 @@ def ensure_home(settings: Settings) -> Path:
 
 
 def _read_file(path: Path, *, named: bool) -> dict[str, Any]:
+    import tomllib
+
     try:
         data = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as exc:
@@ -525,6 +525,8 @@ def _decoded(name: str, text: str) -> Any:
     """Lists and tables are written as JSON; everything else is a text, which the setting reads."""
     if text.lstrip()[:1] not in ("[", "{"):
         return text
+    import json
+
     try:
         return json.loads(text)
     except ValueError as exc:

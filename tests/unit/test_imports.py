@@ -158,3 +158,33 @@ def test_the_package_offers_what_it_promises() -> None:
     assert callable(marketjobs.read.bars)
     with pytest.raises(AttributeError, match="nonsense"):
         marketjobs.nonsense  # noqa: B018
+
+
+BUILT = """
+import sys
+import typer.main
+from marketjobs import cli
+
+seen = []
+build = typer.main.get_command_from_info
+typer.main.get_command_from_info = lambda command_info, **more: (
+    seen.append(command_info.name), build(command_info, **more)
+)[1]
+try:
+    cli.main(sys.argv[1:])
+except SystemExit as end:
+    print(end.code, sorted(seen))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "built"),
+    [("status --help", "['status']"), ("db upgrade --help", "['backup', 'upgrade']"), ("-q status --help", None)],
+)
+def test_only_the_command_that_is_asked_for_is_built(python: Python, words: str, built: str | None) -> None:
+    process = python(BUILT, *words.split())
+    out, err = process.communicate(timeout=60)
+    assert out.splitlines()[-1].startswith("0 "), err
+    assert "Usage: " in out
+    seen = out.splitlines()[-1].removeprefix("0 ")
+    assert seen == built if built else len(seen) > 200, "another option first: all are looked through"

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from random import Random
 
 JsonDict = dict[str, Any]
 T = TypeVar("T")
@@ -129,8 +131,10 @@ class RetryPolicy:
     base_seconds: float = 2.0
     cap_seconds: float = 300.0
 
-    def delay_seconds(self, attempt: int, rng: random.Random | None = None) -> float:
+    def delay_seconds(self, attempt: int, rng: Random | None = None) -> float:
         """How long to wait after ``attempt`` (1 is the first), between half and all of the step."""
+        import random  # which hashes: whoever only looks at jobs need not pay for that
+
         step = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
         return step * (rng or random).uniform(0.5, 1.0)
 

@@ -69,8 +69,11 @@ def _knock(settings: Settings) -> bool:
         connection.settimeout(KNOCK_SECONDS)
         connection.connect(parts.path)
     else:
-        address = (parts.hostname or "", parts.port or BROKER_SCHEMES[parts.scheme])
-        connection = socket.create_connection(address, timeout=KNOCK_SECONDS)
+        host = parts.hostname or ""
+        # Given as text, a name is encoded by way of Unicode's tables, whose import costs more than the knock.
+        name = host.encode() if host.isascii() else host
+        address = (name, parts.port or BROKER_SCHEMES[parts.scheme])
+        connection = socket.create_connection(address, timeout=KNOCK_SECONDS)  # type: ignore[arg-type]
     with connection:
         if parts.scheme in ("rediss", "amqps"):
             import ssl
