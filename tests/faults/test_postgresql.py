@@ -192,7 +192,7 @@ def test_out_of_connections_under_load(on_postgres: Machine, postgres_server: Po
     """Another program takes all that are left; what is at work goes on, and the rest when it leaves."""
     assert on_postgres.server_url is not None
     worker = on_postgres.test_worker(2)
-    submitter = begin_to_insist(on_postgres, 100)
+    ids = hand_in(on_postgres, 100, 0.1)
     eventually(lambda: len(on_postgres.effects()) > 5, "jobs run")
     held: list[psycopg.Connection[object]] = []
     with postgres_server.connect() as administrator:
@@ -206,7 +206,6 @@ def test_out_of_connections_under_load(on_postgres: Machine, postgres_server: Po
     with resumes(on_postgres, record):
         for one in held:
             one.close()
-    ids = insisted(submitter)
     nothing_is_lost(on_postgres, ids)
     assert worker.runs
     record(jobs=len(ids))
