@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import eventually, free_port, is_required
+from processes import LONG, eventually, free_port, is_required
 
 PLACES = (Path("/usr/lib/rabbitmq/bin"), Path("/opt/rabbitmq/sbin"))
 PLENTY = 1 << 50
@@ -92,7 +92,7 @@ class RabbitServer:
         with said.open("wb") as out:
             self._process = self._popen([str(self._scripts / "rabbitmq-server")], out)
         try:
-            eventually(self._is_ready, "RabbitMQ answers", every=0.2)
+            eventually(self._is_ready, "RabbitMQ answers", 3 * LONG, every=0.2)
         except AssertionError as exc:
             raise AssertionError(f"{exc}\n{said.read_text()[-3000:]}") from None
 

@@ -90,13 +90,18 @@ def held_by(machine: Machine, pids: Iterable[int]) -> set[str]:
     return {row["id"] for row in rows if int(row["owner"].split("/")[1]) in pids}
 
 
-def recovery_seconds(machine: Machine, killed: Iterable[int], limit: float) -> float:
-    """From now until no killed process holds a job any more and another job has ended."""
+def recovery_seconds(machine: Machine, killed: Iterable[int], within: float) -> float:
+    """From now until no killed process holds a job any more and another job has ended.
+
+    How long a worker takes to start is the machine's affair: ``within`` counts from when there is one.
+    """
     pids, before, began = set(killed), ended(machine), time.monotonic()
+    there = "SELECT pid FROM worker WHERE kind = 'worker' AND stopped_at IS NULL"
+    eventually(lambda: {row["pid"] for row in machine.rows(there)} - pids, "a worker", PATIENCE_SECONDS)
     eventually(
         lambda: not held_by(machine, pids) and (ended(machine) > before or _nothing_is_open(machine)),
         f"the jobs of {sorted(pids)} are others'",
-        limit,
+        within,
     )
     return time.monotonic() - began
 

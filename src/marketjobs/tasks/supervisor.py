@@ -1,8 +1,8 @@
 """Starts the processes of a worker or scheduler, restarts what dies, and ends all of it on a signal.
 
 Each child is the leader of a process group of its own, so that Ctrl-C reaches the supervisor alone: the first
-is a warm stop (what runs is finished), the second a cold one (what runs goes back to the queue at once), the
-third kills.  Children end when their supervisor dies, however that happens.
+is a warm stop (what runs is finished, if that takes no longer than the soft time limit), the second a cold one (what
+runs goes back to the queue at once), the third kills.  Children end when their supervisor dies, however that happens.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ QUICK_DEATH_SECONDS = 10.0
 MOST_QUICK_DEATHS = 5
 LONGEST_BACKOFF_SECONDS = 10.0
 REAPER_STOPS_SECONDS = 5.0
-COLD_STOP_SECONDS = 5.0
+COLD_STOP_SECONDS = 4.0
 """A cold stop hands the jobs back at once; what still runs after so long hangs.  (billiard's pool waits for ever on a
 lock that a process which was just ended may have held.)"""
 SIGNALS = {1: signal.SIGTERM, 2: signal.SIGQUIT, 3: signal.SIGKILL}
@@ -231,13 +231,15 @@ class Supervisor:
     def _stop_all(self) -> None:
         """Workers first: the reaper keeps their leases' world going until they are done."""
         first = [child for child in self._children if child.program.name != "reaper"]
-        said, kill_at = 0, float("inf")
+        # Celery's own limits rest while a worker stops: a job that hangs would be waited for without an end.
+        patience = {1: self._runtime.settings.worker.soft_time_limit, 2: COLD_STOP_SECONDS, 3: float("inf")}
+        said, hurry_at = 0, float("inf")
         while any(child.runs for child in first):
-            if time.monotonic() > kill_at:
-                self._stops = 3
+            if time.monotonic() > hurry_at:
+                self._stops = said + 1
             if said < min(self._stops, 3):
                 said = min(self._stops, 3)
-                kill_at = time.monotonic() + COLD_STOP_SECONDS if said == 2 else float("inf")
+                hurry_at = time.monotonic() + patience[said]
                 say(
                     {
                         1: "stopping: what runs is finished first (Ctrl-C again: hand it back)",

@@ -37,25 +37,25 @@ def connect() -> None:
     signals.worker_shutting_down.connect(stop_claiming, weak=False)
 
 
-def die_with_supervisor() -> None:
-    """End this process when the one that started it is gone, even if that was killed."""
+def die_with_supervisor(by: int = signal.SIGTERM) -> None:
+    """End this process by a signal when the one that started it is gone, even if that was killed."""
     parent = os.environ.get(SUPERVISOR)
     if parent is None:
         return
     if sys.platform == "linux":
         from billiard.util import set_pdeathsig
 
-        set_pdeathsig(signal.SIGTERM)
+        set_pdeathsig(by)
     else:
-        threading.Thread(target=_watch_parent, args=(int(parent),), daemon=True).start()
+        threading.Thread(target=_watch_parent, args=(int(parent), by), daemon=True).start()
     if os.getppid() != int(parent):
-        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), by)
 
 
-def _watch_parent(parent: int) -> None:
+def _watch_parent(parent: int, by: int) -> None:
     while os.getppid() == parent:
         time.sleep(1.0)
-    os.kill(os.getpid(), signal.SIGTERM)
+    os.kill(os.getpid(), by)
 
 
 def set_up_logging() -> None:
@@ -66,7 +66,8 @@ def set_up_logging() -> None:
 
 
 def _before_pool(**_: Any) -> None:
-    die_with_supervisor()
+    # At once: nobody is left who would end it if a job of it went on for ever.
+    die_with_supervisor(signal.SIGQUIT)
     may_claim()
     # What every job needs is imported once, before the fork, and the collector leaves those pages shared.
     from marketjobs.providers import base
