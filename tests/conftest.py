@@ -64,7 +64,7 @@ SERVERS = {
 def pytest_addoption(parser: pytest.Parser) -> None:
     faults = parser.getgroup("faults")
     faults.addoption("--all-faults", action="store_true", help="tests/faults: each broker and store, full numbers")
-    faults.addoption("--faults-report", metavar="FILE", help="write the table of tests/faults there, as Markdown")
+    faults.addoption("--faults-report", metavar="FILE", help="write the table of tests/faults into this page")
 
 
 # -- isolation --------------------------------------------------------------------------------------------

@@ -1,18 +1,22 @@
 """What the faults found, as a table: printed at the end of a run with ``--all-faults``, written to a file as Markdown
-with ``--faults-report FILE``.
+with ``--faults-report FILE`` (into a page that has it, below its heading: docs/faults.md).
 
 A test tells its figures through the fixture ``record``; each test of this folder has a row, whatever it tells.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import os
+import platform
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 PROPERTY = "fault"
+HEADING = "## The last whole run\n"
 COLUMNS = ("fault", "pair", "jobs", "kills", "extra attempts", "recovery s", "outcome", "seconds", "notes")
 FIGURES = {"jobs": "jobs", "kills": "kills", "extra_attempts": "extra attempts", "recovery_seconds": "recovery s"}
 OUTCOMES = {"passed": "passed", "failed": "FAILED", "error": "FAILED", "skipped": "skipped", "xfailed": "missed"}
@@ -40,11 +44,19 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     if not rows:
         return
     if target:
-        Path(target).write_text(markdown(rows))
+        write(Path(target), rows)
     terminalreporter.section("faults")
     widths = [max(len(row[place]) for row in (COLUMNS, *rows)) for place in range(len(COLUMNS))]
     for row in (COLUMNS, *rows):
         terminalreporter.write_line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)))
+
+
+def write(page: Path, rows: Sequence[tuple[str, ...]]) -> None:
+    """What stands above the heading of a page that is there stays."""
+    head = page.read_text().partition(HEADING)[0] if page.exists() else ""
+    python = f"{platform.python_implementation()} {platform.python_version()}"
+    where = f"{datetime.now(UTC):%Y-%m-%d}, {python}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    page.write_text(f"{head}{HEADING}\n{where}; {len(rows)} faults.\n\n{markdown(rows)}")
 
 
 def markdown(rows: Iterable[tuple[str, ...]]) -> str:

@@ -74,6 +74,9 @@ def test_a_worker_that_stops_begins_no_other_job(machine: Machine) -> None:
     states = [machine.job(one)["state"] for one in ids]
     assert states == ["succeeded", "queued", "queued"]
     assert [machine.job(one)["attempt"] for one in ids] == [1, 0, 0]
+    machine.test_worker(1)
+    machine.all_final(ids)
+    assert audit(machine, ids) == {"succeeded": 3}
 
 
 def test_an_idle_pool_process_is_killed(machine: Machine) -> None:
@@ -218,7 +221,8 @@ def test_the_client_is_killed_before_its_commit(machine: Machine) -> None:
     )
     assert died.code == -signal.SIGKILL
     assert machine.jobs() == []
-    assert machine.run(*FETCH).ok()
+    job_id = machine.run(*FETCH, "--json").ok().json["job_id"]
+    assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
 # -- Ctrl-C -----------------------------------------------------------------------------------------------
@@ -281,8 +285,10 @@ def test_ctrl_c_typed_at_a_terminal(machine: Machine, vendor: Vendor) -> None:
     screen.types("\x03")
     assert screen.wait(10) == 130
     assert "Traceback" not in screen.text
-    assert machine.jobs()[0]["state"] == "queued"
+    [job] = machine.jobs()
+    assert job["state"] == "queued"
     machine.run(*FETCH).ok()
+    assert audit(machine, [job["id"]]) == {"succeeded": 1}
 
 
 def test_ctrl_c_at_up_is_warm_first(machine: Machine, vendor: Vendor) -> None:
