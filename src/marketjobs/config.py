@@ -184,6 +184,12 @@ class WorkerSettings(Section):
     )
     soft_time_limit: float = number(540.0, gt=0, description="Seconds after which a task is asked to stop.")
     hard_time_limit: float = number(600.0, gt=0, description="Seconds after which a task's process is ended.")
+    memory_limit_mb: int = integer(
+        2048,
+        ge=0,
+        le=500_000,
+        description="Megabytes that a pool process may take for its jobs (Linux); 0: no limit.",
+    )
     acks_late: bool = flag(False, description="Acknowledge a message when its job ends instead of when it starts.")
 
 

@@ -18,7 +18,7 @@
       QueueError
         BrokerUnavailable
           BrokerUnusable
-        NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit
+        NoWorker  JobFailed  JobCancelled  JobNotFinished  LeaseLost  TimeLimit  OutOfMemory
         Interrupted
 
 Each class decides ``cause`` (a short stable word that users and programs see), ``retryable`` (may the
@@ -290,6 +290,13 @@ class TimeLimit(QueueError):
     """Raised inside a job that ran longer than its soft time limit; it is tried again."""
 
     cause = "time_limit"
+    retryable = True
+
+
+class OutOfMemory(QueueError):
+    """Raised inside a job that asked for more memory than a pool process may take; it is tried again."""
+
+    cause = "out_of_memory"
     retryable = True
 
 

@@ -251,7 +251,7 @@ class BrokerContract:
             r.revoke()
             """,
         )
-        assert (state, waits_for) == ("RETRY", "a retry")
+        assert (state, waits_for) == ("RETRY", "its time")
 
     @pytest.mark.parametrize("how", ["countdown=1.5", "eta=datetime.now(UTC) + timedelta(seconds=1.5)"])
     def test_countdown_and_eta_become_run_at(self, machine: Machine, worker: Running, how: str) -> None:

@@ -84,6 +84,7 @@ def test_a_message_is_one_line(cls: type[MarketJobsError]) -> None:
         ("cancelled", False),
         ("lease_lost", False),
         ("time_limit", True),
+        ("out_of_memory", True),
     ],
 )
 def test_may_trying_again_help(cause: str, retryable: bool) -> None:

@@ -1323,13 +1323,13 @@ def test_one_holds_a_lease_until_it_ends_or_is_dropped(runtime: Runtime) -> None
 
     assert step(lambda tx: leases.take(tx, "reaper", "one", 5))
     assert not step(lambda tx: leases.take(tx, "reaper", "two", 5))
-    assert not step(lambda tx: leases.is_free(tx, "reaper", "two"))
+    assert not step(lambda tx: leases.is_free(tx, "reaper", "two", 5))
     assert step(lambda tx: leases.take(tx, "reaper", "one", 5)), "its holder extends it"
     assert step(lambda tx: leases.take(tx, "other", "two", 5)), "another name"
     step(lambda tx: leases.drop(tx, "reaper", "two"))
     assert not step(lambda tx: leases.take(tx, "reaper", "two", 5)), "only its holder drops it"
     step(lambda tx: tx.run("UPDATE lease SET until = {now} - 1 WHERE name = 'reaper'"))
-    assert step(lambda tx: leases.is_free(tx, "reaper", "two"))
+    assert step(lambda tx: leases.is_free(tx, "reaper", "two", 5))
     assert step(lambda tx: leases.take(tx, "reaper", "two", 5))
     step(lambda tx: leases.drop(tx, "reaper", "two"))
     assert step(lambda tx: leases.take(tx, "reaper", "one", 5))

@@ -307,6 +307,7 @@ def worker_stats(as_json: JSON = False) -> None:
                 "queues",
                 "done/h ",
                 "failed/h ",
+                "refused ",
                 "mean ",
                 "version",
             ),
@@ -321,13 +322,14 @@ def worker_stats(as_json: JSON = False) -> None:
                     " ".join(one["queues"]) if one["kind"] == "worker" else None,
                     one["done_last_hour"],
                     one["failed_last_hour"],
+                    one["refused_messages"] or None,
                     render.duration(one["mean_seconds"]),
                     one["version"],
                 )
                 for one in found
             ],
             fold=("queues",),
-            spare=("kind", "version", "mean", "failed/h", "processes", "queues", "done/h", "answered"),
+            spare=("kind", "version", "mean", "failed/h", "refused", "processes", "queues", "done/h", "answered"),
         )
     if not any(one["kind"] == "worker" and one["health"] in ("alive", "deaf") for one in found):
         render.note("no worker is running", style="yellow")

@@ -17,6 +17,8 @@ LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
 ALIVE_SECONDS = 30.0
 BATCH_SYMBOLS = 100
+WAITS_FOR_A_RETRY = "a retry"
+WAITS_FOR_ITS_TIME = "its time"
 WAITS_FOR_CHILDREN = "children"
 """``waits_for`` of a parent; other values are a cause in words, shown to people."""
 

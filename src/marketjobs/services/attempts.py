@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from types import FrameType
 
-from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict
+from marketjobs.domain.jobs import WAITS_FOR_A_RETRY, WAITS_FOR_ITS_TIME, Conclusion, Job, JobState, JsonDict
 from marketjobs.errors import (
     InvalidInput,
     JobCancelled,
@@ -215,10 +215,10 @@ def _after_error(tx: Transaction, ctx: JobContext, job: Job, error: BaseExceptio
         if not isinstance(reason, Delayed):
             log.error("job.crashed job=%s", job.id, exc_info=reason)
     if (retryable or asked) and job.attempt < job.max_attempts:
-        delay = ctx.runtime.retry.delay_seconds(job.attempt)
+        delay, why = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY
         if asked and asked.delay_seconds is not None:
-            delay = asked.delay_seconds
-        return jobs.wait(tx, job, delay, "a retry", cause=cause, message=message, give_back_attempt=False)
+            delay, why = asked.delay_seconds, WAITS_FOR_ITS_TIME
+        return jobs.wait(tx, job, delay, why, cause=cause, message=message, give_back_attempt=False)
     return jobs.finish(tx, job, JobState.DEAD, _so_far(ctx, job), cause, message)
 
 
@@ -231,7 +231,7 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
         if ctx.hold is not None:
             delay, why = ctx.hold.seconds_left(time.monotonic()), ctx.hold.why
         else:
-            delay, why = ctx.runtime.retry.delay_seconds(job.attempt), "a retry"
+            delay, why = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY
         cause, message = end.again
         # A wait that somebody else ordered uses up no attempt.
         return jobs.wait(tx, job, delay, why, cause=cause, message=message, give_back_attempt=ctx.hold is not None)

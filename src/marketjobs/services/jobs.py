@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import orjson
 
-from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobRequest, JobState, JsonDict, Part
+from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, WAITS_FOR_ITS_TIME, Job, JobRequest, JobState, JsonDict, Part
 from marketjobs.errors import InvalidInput, JobNotFound, MarketJobsError
 from marketjobs.services import kinds
 from marketjobs.services.mend import finish_parent
@@ -25,7 +25,6 @@ from marketjobs.storage import jobs
 
 log = logging.getLogger(__name__)
 
-WAITS_FOR_ITS_TIME = "its time"
 ALL = 2**31 - 1
 CANCELLED_AT_ONCE = 200
 FIRST_WAKE_UPS = 50

@@ -86,6 +86,18 @@ def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], boo
     return touched
 
 
+def redate(runtime: Runtime) -> int:
+    """Free the jobs that wait for a moment which only a clock that was set back since can have named: how many."""
+    longest = 2 * max(runtime.retry.cap_seconds, runtime.retry.base_seconds)
+    with runtime.database.read() as tx:
+        if not jobs.are_misdated(tx, longest):
+            return 0
+    with runtime.database.write() as tx:
+        freed = jobs.redate(tx, longest)
+    log.warning("clock.set_back jobs=%d: they are due now", freed)
+    return freed
+
+
 def release_lost(
     runtime: Runtime, job_id: str, pid: int, cause: str, message: str, patience_seconds: float = 1.0
 ) -> str | None:
@@ -105,7 +117,8 @@ def release_lost(
         database.close()
 
 
-def postpone(runtime: Runtime, job_id: str, delay_seconds: float) -> None:
-    """A worker met a job that it has no code for (a rolling upgrade): another may have it."""
+def postpone(runtime: Runtime, job_id: str, delay_seconds: float) -> bool:
+    """A worker met a job that it has no code for (a rolling upgrade): another may have it.  ``False``: no such job
+    is due."""
     with runtime.database.write() as tx:
-        jobs.postpone(tx, job_id, delay_seconds, "unknown_task", "no worker that has its code has met it")
+        return jobs.postpone(tx, job_id, delay_seconds, "unknown_task", "no worker that has its code has met it")

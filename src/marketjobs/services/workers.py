@@ -100,5 +100,6 @@ def to_json(one: WorkerStats) -> JsonDict:
         "answer_age_seconds": None if worker.answer_age is None else round(worker.answer_age, 3),
         "done_last_hour": one.done,
         "failed_last_hour": one.failed,
+        "refused_messages": worker.refused,
         "mean_seconds": None if one.mean_seconds is None else round(one.mean_seconds, 3),
     }

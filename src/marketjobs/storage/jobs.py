@@ -11,15 +11,28 @@ from typing import Any
 
 import orjson
 
-from marketjobs.domain.jobs import FINAL_STATES, WAITS_FOR_CHILDREN, Job, JobRequest, JobState, JsonDict
+from marketjobs.domain.jobs import (
+    FINAL_STATES,
+    WAITS_FOR_A_RETRY,
+    WAITS_FOR_CHILDREN,
+    Job,
+    JobRequest,
+    JobState,
+    JsonDict,
+)
 from marketjobs.errors import StorageUnavailable
 from marketjobs.storage.database import Row, Transaction
 
+CLOCKS_DIFFER_SECONDS = 5
 _OPEN = "state IN ('queued', 'waiting', 'running')"
 _FINAL = "(" + ", ".join(f"'{state}'" for state in sorted(FINAL_STATES)) + ")"
 _DONE = f"avg(CASE WHEN state IN {_FINAL} THEN 1.0 ELSE progress END)"
 """How far a parent is, of its children."""
 _DUE = "state IN ('queued', 'waiting') AND run_at <= {now} AND (waits_for IS NULL OR waits_for <> 'children')"
+_MISDATED = f"""(state = 'queued' AND run_at > {{now}} + {CLOCKS_DIFFER_SECONDS})
+   OR (state = 'waiting' AND waits_for = '{WAITS_FOR_A_RETRY}' AND run_at > {{now}} + :longest)"""
+"""What is queued is due, and a retry is as near as its back-off: what lies further ahead was written before the clock
+was set back."""
 
 # Without what only readers of one job want: outcomes and results of thousands of symbols.
 _LISTED = """id, task, queue, state, arguments, attempt, max_attempts, token, submitted_at, run_at, started_at,
@@ -305,14 +318,17 @@ def release_owner(
     """End the attempt of a process that is known to be gone: the job's new state, ``None`` if it was not its."""
     row = tx.first(
         f"UPDATE job SET {_ENDED_ATTEMPT} WHERE id = :id AND owner LIKE :owner AND state = 'running' RETURNING state",
-        {"id": job_id, "owner": f"{owner_prefix}%", "cause": cause, "message": message, "delay": delay},
+        {"id": job_id, "owner": f"{owner_prefix}%", "cause": cause, "message": message, "delay": delay}
+        | {"retry": WAITS_FOR_A_RETRY},
     )
     return None if row is None else str(row["state"])
 
 
 # An attempt ended without its own word: cancelled if that was asked for, dead if it was the last, else due again.
 _ENDED_ATTEMPT = """
-    state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN attempt >= max_attempts THEN 'dead' ELSE 'queued' END,
+    state = CASE WHEN cancel_requested = 1 THEN 'cancelled' WHEN attempt >= max_attempts THEN 'dead'
+                 WHEN :delay > 0 THEN 'waiting' ELSE 'queued' END,
+    waits_for = CASE WHEN cancel_requested = 0 AND attempt < max_attempts AND :delay > 0 THEN :retry END,
     finished_at = CASE WHEN cancel_requested = 1 OR attempt >= max_attempts THEN {now} END,
     run_at = {now} + :delay, lease_until = NULL, owner = NULL, published_at = NULL, token = token + 1,
     error_cause = :cause, error_message = :message, message = NULL
@@ -339,9 +355,10 @@ def refuse(tx: Transaction, request: JobRequest, cause: str, message: str) -> bo
 _REFUSED = ("id", "task", "queue", "arguments", "priority", "max_attempts", "cause", "message")
 
 
-def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, message: str) -> None:
-    """A worker met a job that it has no code for: another may have it later; an attempt is used up."""
-    tx.run(
+def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, message: str) -> bool:
+    """A worker met a job that it has no code for: another may have it later; an attempt is used up.  ``False``: no
+    such job is due."""
+    changed = tx.run(
         f"""
         UPDATE job SET attempt = attempt + 1, published_at = NULL, error_cause = :cause, error_message = :message,
                state = CASE WHEN attempt + 1 >= max_attempts THEN 'dead' ELSE 'waiting' END,
@@ -352,6 +369,7 @@ def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, mes
         """,
         {"id": job_id, "delay": delay_seconds, "cause": cause, "message": message},
     )
+    return bool(changed)
 
 
 def running(tx: Transaction, host: str, job_id: str | None = None) -> list[Job]:
@@ -380,6 +398,7 @@ def expire(tx: Transaction, job: Job, cause: str, message: str) -> str | None:
             "cause": cause,
             "message": message,
             "delay": 0,
+            "retry": WAITS_FOR_A_RETRY,
         },
     )
     return None if row is None else str(row["state"])
@@ -456,6 +475,24 @@ def due_published_before(tx: Transaction, seconds: float, limit: int) -> list[Jo
         {"seconds": seconds, "limit": limit},
     )
     return [_job(row) for row in rows]
+
+
+def are_misdated(tx: Transaction, longest_seconds: float) -> bool:
+    """Does a job wait for a moment that only a wrong clock can have named?  ``longest_seconds``: of a back-off."""
+    found = tx.first(f"SELECT 1 FROM job WHERE {_MISDATED} LIMIT 1", {"longest": longest_seconds})
+    return found is not None
+
+
+def redate(tx: Transaction, longest_seconds: float) -> int:
+    """Make those jobs due, and have a wake-up sent: how many."""
+    return tx.run(
+        f"""
+        UPDATE job SET run_at = {{now}}, published_at = NULL,
+               submitted_at = CASE WHEN submitted_at > {{now}} - 1 THEN {{now}} - 1 ELSE submitted_at END
+        WHERE {_MISDATED}
+        """,
+        {"longest": longest_seconds},
+    )
 
 
 def parents_to_finish(tx: Transaction, limit: int = 50) -> list[Job]:

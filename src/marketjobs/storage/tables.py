@@ -204,7 +204,8 @@ class JobRow(SQLModel, table=True):
 
 
 class WorkerRow(SQLModel, table=True):
-    """A worker or scheduler.  ``heartbeat_at``: it lives; ``answered_at``: it answered through the broker."""
+    """A worker or scheduler.  ``heartbeat_at``: it lives; ``answered_at``: it answered through the broker;
+    ``refused``: messages that are no job."""
 
     __tablename__ = "worker"
 
@@ -221,6 +222,7 @@ class WorkerRow(SQLModel, table=True):
     heartbeat_at: float = Field(sa_column=Column(Float(53), nullable=False))
     answered_at: float | None = Field(default=None, sa_column=Column(Float(53)))
     stopped_at: float | None = Field(default=None, sa_column=Column(Float(53)))
+    refused: int = Field(default=0, sa_column=Column(BigInteger, nullable=False, server_default="0"))
 
 
 class Lease(SQLModel, table=True):

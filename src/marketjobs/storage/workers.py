@@ -27,6 +27,7 @@ class Worker:
     heartbeat_age: float
     answer_age: float | None
     stopped: bool
+    refused: int
 
 
 def register(tx: Transaction, worker: dict[str, Any]) -> None:
@@ -54,6 +55,11 @@ def beat(tx: Transaction, worker_id: str, *, answered: bool) -> None:
 
 def stop(tx: Transaction, worker_id: str) -> None:
     tx.run("UPDATE worker SET stopped_at = {now} WHERE id = :id AND stopped_at IS NULL", {"id": worker_id})
+
+
+def refused(tx: Transaction, worker_id: str, number: int) -> None:
+    """Count messages that are no job."""
+    tx.run("UPDATE worker SET refused = refused + :number WHERE id = :id", {"id": worker_id, "number": number})
 
 
 _SELECT = """
@@ -104,4 +110,5 @@ def _worker(row: Row) -> Worker:
         heartbeat_age=row["heartbeat_age"],
         answer_age=row["answer_age"],
         stopped=row["stopped_at"] is not None,
+        refused=row["refused"],
     )

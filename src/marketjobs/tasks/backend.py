@@ -9,12 +9,12 @@ from typing import Any
 
 from celery import states
 from celery.backends.base import BaseBackend
-from celery.exceptions import NotRegistered, TaskRevokedError, TimeoutError
+from celery.exceptions import TaskRevokedError, TimeoutError
 from celery.worker import state as worker_state
 
 from marketjobs.domain.jobs import Job, JobState
 from marketjobs.errors import InvalidInput, JobFailed, JobNotFound
-from marketjobs.services import jobs, mend
+from marketjobs.services import jobs
 from marketjobs.tasks.job import result_of
 from marketjobs.tasks.runtime import runtime
 
@@ -23,7 +23,6 @@ UNKNOWN_SECONDS = 5.0
 FIRST_POLL_SECONDS = 0.002
 SLOWER = 1.2
 """Each pause against the one before: a result is seen within a fifth of the time that it took."""
-UNKNOWN_TASK_DELAY_SECONDS = 60.0
 STATES = {
     JobState.QUEUED: states.PENDING,
     JobState.WAITING: states.RETRY,
@@ -107,10 +106,8 @@ class JobBackend(BaseBackend):
     def mark_as_done(self, *args: Any, **kwargs: Any) -> None:
         """The row says so already."""
 
-    def mark_as_failure(self, task_id: str, exc: BaseException, *args: Any, **kwargs: Any) -> None:
-        """The row says so already, but for a task that this worker has no code for (a rolling upgrade)."""
-        if isinstance(exc, NotRegistered):
-            mend.postpone(runtime(), task_id, UNKNOWN_TASK_DELAY_SECONDS)
+    def mark_as_failure(self, *args: Any, **kwargs: Any) -> None:
+        """The row says so already."""
 
     def mark_as_retry(self, *args: Any, **kwargs: Any) -> None:
         """The row says so already."""

@@ -18,6 +18,7 @@ from kombu.utils.encoding import bytes_to_str, str_to_bytes
 from kombu.utils.json import dumps, loads
 
 from marketjobs.config import QUEUES
+from marketjobs.tasks.refusals import refuse
 
 CONTROL_SECONDS = 60.0
 MOST_CONTROL_MESSAGES = 50
@@ -46,6 +47,7 @@ class Channel(filesystem.Channel):
             message = _message(taken)
             if not self._is_message(message):
                 taken.rename(taken.with_suffix(".unreadable"))
+                refuse("no message")
                 continue
             taken.unlink()
             return message

@@ -18,7 +18,7 @@ from celery.exceptions import Ignore, Retry, SoftTimeLimitExceeded
 
 from marketjobs.config import QUEUES
 from marketjobs.domain.jobs import Job, JobState, JsonDict
-from marketjobs.errors import ConfigError, InvalidInput, JobFailed, JobNotFinished, TimeLimit, Unsupported
+from marketjobs.errors import ConfigError, InvalidInput, JobFailed, JobNotFinished, OutOfMemory, TimeLimit, Unsupported
 from marketjobs.services import attempts, jobs, watch
 from marketjobs.services.attempts import Delayed
 from marketjobs.services.context import JobContext, current_context
@@ -36,6 +36,8 @@ NOT_PER_CALL = {
 }
 """Options of a call that its row does not keep, and what to do instead."""
 BEATS_HEADERS = {"celery_beat_task", "periodic_task_name"}
+_spoiled: set[int] = set()
+"""This process, once a job of it ran out of memory: what took it may still be there, and the next would fail too."""
 DEFAULT_PRIORITY, HIGHEST_PRIORITY = 5, 9
 
 
@@ -142,6 +144,8 @@ class JobTask(Task):
         except SystemExit:
             _leave_pool()
             raise
+        if _spoiled:
+            _leave_pool()
         if job is None:
             raise Ignore(f"job {request.id} is not to be had: done, not due, gone, or another has it")
         return self._outcome(job)
@@ -167,6 +171,10 @@ class JobTask(Task):
             result = self.run(**ctx.job.arguments)
         except SoftTimeLimitExceeded as exc:
             raise TimeLimit("it ran longer than its soft time limit") from exc
+        except MemoryError as exc:
+            _spoiled.add(os.getpid())
+            limit = runtime().settings.worker.memory_limit_mb
+            raise OutOfMemory(f"it needed more memory than [worker] memory_limit_mb, {limit}") from exc
         except Retry as exc:
             # autoretry_for wraps our own Delayed, or raises Celery's
             raise Delayed(exc.when if isinstance(exc.when, int | float) else None, exc.exc) from exc
@@ -185,7 +193,8 @@ class JobTask(Task):
 
 
 def _leave_pool() -> None:
-    """End a pool process that was told to: its job is handed back.
+    """End a pool process that was told to (its job was handed back), or that may be full of what a job left behind
+    (its job's end is written).
 
     billiard's own way out takes the lock of a queue that all processes of a pool share.  A second signal, which
     follows at a hard limit and at a cold stop, then ends the process with the lock in hand, and the pool waits for it

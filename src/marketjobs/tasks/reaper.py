@@ -29,6 +29,7 @@ PING_SECONDS = 15.0
 PRUNE_SECONDS = 30.0
 PRUNED_SLICES = 20
 """Of one look: some thousand jobs within a second, as fast as jobs can end, and the mending goes on."""
+CLOCK_SECONDS = 5.0
 FORGET_WORKERS_SECONDS = 7 * 86_400.0
 
 
@@ -42,6 +43,7 @@ class Reaper:
         self._beaten_at = -HEARTBEAT_SECONDS
         self._pinged_at = time.monotonic()
         self._pruned_at = -PRUNE_SECONDS
+        self._looked_at_clock_at = -CLOCK_SECONDS
         self._mine_until = 0.0
         self._answered: set[str] = set()
 
@@ -74,6 +76,9 @@ class Reaper:
         if self._may_act(now):
             from marketjobs.tasks.publish import publisher, queue_is_empty
 
+            if now - self._looked_at_clock_at >= CLOCK_SECONDS:
+                self._looked_at_clock_at = now
+                mend.redate(runtime())
             mend.reap(runtime(), publisher(runtime().settings), queue_is_empty)
             if now - self._pruned_at >= PRUNE_SECONDS:
                 self._pruned_at = now
@@ -84,7 +89,7 @@ class Reaper:
         if now < self._mine_until - LEASE_SECONDS / 2:
             return True
         with runtime().database.read() as tx:
-            free = leases.is_free(tx, "reaper", self._me)
+            free = leases.is_free(tx, "reaper", self._me, LEASE_SECONDS)
         if not free:
             return False
         with runtime().database.write() as tx:

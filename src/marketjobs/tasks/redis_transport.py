@@ -6,7 +6,6 @@ taken the other messages in its hands along.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from queue import Empty
@@ -16,7 +15,7 @@ from kombu.transport import redis
 from redis import Redis
 from redis.exceptions import RedisError
 
-log = logging.getLogger(__name__)
+from marketjobs.tasks.refusals import refuse
 
 
 class Channel(redis.Channel):
@@ -38,7 +37,7 @@ class Channel(redis.Channel):
         except (Empty, OSError, RedisError):
             raise
         except Exception as exc:  # a door: whatever is wrong with it, it has left the list and nobody can read it
-            _refused(exc)
+            refuse("no message", exc)
             return True
 
 
@@ -50,8 +49,4 @@ class Transport(redis.Transport):
         try:
             super()._deliver(message, queue)
         except (LookupError, TypeError, ValueError, AttributeError) as exc:
-            _refused(exc)
-
-
-def _refused(error: Exception) -> None:
-    log.error("message.refused error=%s reason=no message", type(error).__name__)
+            refuse("no message", exc)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any, ClassVar
 
 from billiard.einfo import ExceptionWithTraceback
@@ -14,9 +15,12 @@ from celery.worker.request import Request
 from celery.worker.strategy import default
 
 from marketjobs.services import mend
+from marketjobs.services.jobs import LONGEST_DELAY_SECONDS
+from marketjobs.tasks.refusals import refuse
 from marketjobs.tasks.runtime import runtime
 
 log = logging.getLogger(__name__)
+UNKNOWN_TASK_DELAY_SECONDS = 60.0
 
 
 class JobConsumer(Consumer):
@@ -40,11 +44,36 @@ class JobConsumer(Consumer):
                 # kombu counts KeyError among the connection errors of Redis; a hostile header raises it too.
                 if isinstance(exc, self.connection_errors) and not isinstance(exc, LookupError):
                     raise
-                log.error("message.refused error=%s", type(exc).__name__)
-                if not message.acknowledged:
-                    message.reject_log_error(log, self.connection_errors)
+                self._refuse(message, "it can't be handled", exc)
 
         return guarded
+
+    # Celery's own words for these are some lines with the whole body in them.
+
+    def on_unknown_message(self, body: Any, message: Any) -> None:
+        self._refuse(message, "no task is named")
+
+    def on_invalid_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        self._refuse(message, f"{exc!s:.80}" if isinstance(exc, InvalidTaskError) else "it is not JSON", exc)
+
+    def on_decode_error(self, message: Any, exc: BaseException) -> None:
+        self._refuse(message, "its body can't be read", exc)
+
+    def on_unknown_task(self, body: Any, message: Any, exc: BaseException) -> None:
+        """A row's: another worker may have the code (a rolling upgrade).  Without a row: nobody can know what it is."""
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        job_id, task = headers.get("id"), headers.get("task")
+        if not (isinstance(job_id, str) and mend.postpone(runtime(), job_id, UNKNOWN_TASK_DELAY_SECONDS)):
+            self._refuse(message, "there is no such task", task=task)
+            return
+        log.warning("task.unknown job=%s task=%.60r: another worker may have its code", job_id, task)
+        message.reject_log_error(log, self.connection_errors)
+
+    def _refuse(self, message: Any, reason: str, error: BaseException | None = None, task: Any = None) -> None:
+        headers = message.headers if isinstance(message.headers, dict) else {}
+        refuse(reason, error, task or headers.get("task"))
+        if not message.acknowledged:
+            message.reject_log_error(log, self.connection_errors)
 
 
 def job_strategy(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
@@ -63,6 +92,9 @@ def _check(message: Any) -> None:
     headers = message.headers or {}
     if not isinstance(headers.get("id"), str) or not headers["id"]:
         raise InvalidTaskError("a message without an id")
+    if headers.get("eta") is not None and not _is_near(headers["eta"]):
+        # It would lie in this worker's hands until then.
+        raise InvalidTaskError("a time that is none, or too far ahead")
     limits = headers.get("timelimit")
     if limits is not None and not _are_seconds(limits):
         # Where it is read first, a place of the pool would be lost with it.
@@ -76,6 +108,15 @@ def _check(message: Any) -> None:
     args, kwargs, embed = payload
     if not isinstance(args, list | tuple) or not isinstance(kwargs, dict) or not isinstance(embed, dict | None):
         raise InvalidTaskError("a body that is not [args, kwargs, embed]")
+
+
+def _is_near(eta: Any) -> bool:
+    try:
+        moment = datetime.fromisoformat(eta)
+    except (TypeError, ValueError):
+        return False
+    ahead = moment - datetime.now(UTC if moment.tzinfo else None)
+    return ahead.total_seconds() < LONGEST_DELAY_SECONDS
 
 
 def _are_seconds(limits: Any) -> bool:
@@ -93,7 +134,7 @@ class JobRequest(Request):
         try:
             return bool(super().revoked())
         except Exception as exc:  # a door: no message may cost a place
-            log.error("message.refused error=%s", type(exc).__name__)
+            refuse("it can't be handled", exc, self.name)
             self.acknowledge()
             return True
 

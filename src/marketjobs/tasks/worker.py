@@ -20,6 +20,7 @@ from marketjobs import log as logs
 from marketjobs.services import processes
 from marketjobs.services.brokers import broker_label
 from marketjobs.storage import workers
+from marketjobs.tasks import memory
 from marketjobs.tasks.runtime import WORKER_PROCESS, may_claim, runtime, stop_claiming
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ def connect() -> None:
     # Celery warns root because of pickle, which is refused here.
     warnings.filterwarnings("ignore", category=SecurityWarning)
     signals.worker_init.connect(_before_pool, weak=False)
+    signals.worker_process_init.connect(memory.limit_pool_process, weak=False)
     signals.worker_ready.connect(_ready, weak=False)
     signals.worker_shutting_down.connect(stop_claiming, weak=False)
 
