@@ -8,7 +8,17 @@ import time
 from typing import Any
 
 from marketjobs import config
-from marketjobs.tasks.celery import app
+from marketjobs.services import processes
+from marketjobs.tasks.celery import REDIS_OPTIONS, app
+
+# What a test can't wait for, or has only one of.
+if "TESTS_EXIT" in os.environ:
+    raise SystemExit(int(os.environ["TESTS_EXIT"]))
+if "TESTS_VISIBILITY_SECONDS" in os.environ:
+    REDIS_OPTIONS["visibility_timeout"] = float(os.environ["TESTS_VISIBILITY_SECONDS"])
+    REDIS_OPTIONS["unacked_restore_interval"] = 1
+if "TESTS_HOST" in os.environ:
+    processes.host = lambda: os.environ["TESTS_HOST"]
 
 
 def leave(text: str) -> None:
@@ -83,3 +93,13 @@ def soft() -> None:
 @app.task(name="tests.nested", queue="default")
 def nested(a: int) -> str:
     return str(add.delay(a, 1).id)
+
+
+kept: list[bytearray] = []
+
+
+@app.task(name="tests.eat", queue="default")
+def eat(megabytes: int) -> None:
+    """Takes memory and does not give it back."""
+    leave(f"eat {os.getpid()}")
+    kept.extend(bytearray(b"x" * (10 << 20)) for _ in range(megabytes // 10))

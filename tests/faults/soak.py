@@ -41,6 +41,7 @@ FREEZE_SECONDS = 10.0
 LOCK_SECONDS = 8.0
 AT_THE_END_SECONDS = 300.0
 CONNECTIONS = 60
+KEEP_ALL = {"MARKETJOBS_RETENTION__JOBS_KEPT": "0", "MARKETJOBS_RETENTION__JOBS_DAYS": "0"}
 WORKERS = ("supervisor", "main", "pool", "reaper")
 
 
@@ -368,7 +369,7 @@ def main() -> int:
         servers = stack.enter_context(servers_of(broker, store, root))
         vendor = stack.enter_context(Vendor())
         vendor.fault("chart_error", UNKNOWN)
-        machine = stack.enter_context(machine_of(root / "machine", vendor, **servers.variables))
+        machine = stack.enter_context(machine_of(root / "machine", vendor, **servers.variables, **KEEP_ALL))
         if servers.store:
             machine.run("db", "upgrade").ok()
         soak = Soak(machine, vendor, servers, args.rate, args.seed)

@@ -1,0 +1,71 @@
+"""Clocks that jump: nothing is lost, and nothing waits for an hour."""
+
+from __future__ import annotations
+
+import pytest
+
+from faults.audit import audit
+from processes import Machine, eventually
+
+HOUR = 3600
+COUNT = """
+import json, sys
+from jobs_for_tests import count
+print(json.dumps([count.delay(n, float(sys.argv[2])).id for n in range(int(sys.argv[1]))]))
+"""
+
+
+def clock_was_set(machine: Machine, seconds: int) -> None:
+    """What stamps look like after the clock of the store was set forward by so much (or back): they lie behind it."""
+    for table, columns in {
+        "job": ("submitted_at", "run_at", "published_at", "started_at", "claimed_at", "lease_until"),
+        "lease": ("until",),
+        "worker": ("started_at", "heartbeat_at", "answered_at"),
+    }.items():
+        machine.write(f"UPDATE {table} SET " + ", ".join(f"{name} = {name} - ({seconds})" for name in columns))
+
+
+@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql"))
+@pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
+def test_the_stores_clock_jumps_with_jobs_in_each_state(pair: Machine, seconds: int) -> None:
+    pair.test_worker(1)
+    ids = pair.python(COUNT, "8", "0.7")
+    retried = pair.python("import json; from jobs_for_tests import fail; print(json.dumps(fail.delay('no').id))")
+    pair.in_state(ids[0], "running", "succeeded")
+    clock_was_set(pair, seconds)
+    rows = pair.all_final([*ids, retried], seconds=60)
+    assert {row["state"] for row in rows if row["id"] != retried} == {"succeeded"}
+    assert {line.split()[0] for line in pair.effects()} == set(ids)
+    assert sum(row["attempt"] for row in rows if row["id"] != retried) <= len(ids) + 1
+    assert audit(pair, [*ids, retried]) == {"succeeded": 8, "dead": 1}
+
+
+def test_a_clock_that_was_set_back_while_nothing_ran_delays_nothing(machine: Machine) -> None:
+    """Jobs were handed in and a worker was killed before; their stamps and its lease lie an hour ahead."""
+    ids = machine.python(COUNT, "5", "0")
+    machine.write("UPDATE job SET run_at = run_at + 3600, submitted_at = submitted_at + 3600, published_at = NULL")
+    machine.write("INSERT INTO lease VALUES ('reaper', 'this-host/1/1', unixepoch() + 3600)")
+    worker = machine.test_worker(1)
+    machine.all_final(ids, seconds=30)
+    worker.says("clock.set_back")
+    assert audit(machine, ids) == {"succeeded": 5}
+
+
+def test_a_job_that_was_put_off_keeps_its_time(machine: Machine) -> None:
+    """A moment that a person or a task chose is no wrong clock."""
+    worker = machine.test_worker(1)
+    [put_off, retried] = machine.python(
+        """
+        import json
+        from jobs_for_tests import again, count
+        print(json.dumps([count.apply_async((1,), countdown=3000).id, again.delay(1, countdown=3000).id]))
+        """
+    )
+    machine.in_state(retried, "waiting")
+    lost = machine.python(COUNT, "1", "0")
+    machine.write("UPDATE job SET run_at = run_at + 3600, published_at = NULL, state = 'queued' WHERE id = ?", lost[0])
+    eventually(lambda: machine.job(lost[0])["state"] == "succeeded", "the misdated one ran", 30)
+    assert {machine.job(one)["state"] for one in (put_off, retried)} == {"waiting"}
+    machine.run("cancel", put_off, retried).ok()
+    assert worker.runs
+    audit(machine, [put_off, retried])
