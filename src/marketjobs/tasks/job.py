@@ -50,6 +50,13 @@ class JobTask(Task):
     Request = "marketjobs.tasks.request:JobRequest"
     Strategy = "marketjobs.tasks.request:job_strategy"
 
+    @classmethod
+    def on_bound(cls, app: Any) -> None:
+        """A soft limit lies within the hard one, also where a task's own ``time_limit`` is below [worker]
+        soft_time_limit: Celery's event loop looks at the hard one only after the soft one has passed."""
+        if cls.time_limit and cls.soft_time_limit and cls.soft_time_limit > cls.time_limit:
+            cls.soft_time_limit = cls.time_limit
+
     def apply_async(self, args: Any = None, kwargs: Any = None, task_id: str | None = None, **options: Any) -> Any:
         """Hand in a job.  ``countdown`` and ``eta`` become the row's ``run_at``.
 
