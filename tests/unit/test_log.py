@@ -169,7 +169,7 @@ def test_a_traceback_of_the_command_line_shows_no_secret(
     def crash() -> None:
         raise RuntimeError("can't reach redis://:hunter2secret@127.0.0.1:1/0")
 
-    monkeypatch.setattr(cli, "app", lambda **_: crash())
+    monkeypatch.setattr(cli, "_asked_for", lambda _words: lambda **_: crash())
     assert cli._run() == 1
     out, err = capsys.readouterr()
     assert "Traceback" in err and "RuntimeError" in err
