@@ -71,12 +71,12 @@ class Client:
         for _ in range(count):
             request = JobRequest(str(uuid.uuid4()), "bench.commits", "default", {})
             began = time.perf_counter()
-            with accepts.write() as tx:
+            with accepts.statement() as tx:
                 jobs.insert(tx, request)
-            with works.write() as tx:
+            with works.statement() as tx:
                 job = jobs.claim(tx, request.id, "benchmark", 30.0)
             assert job is not None
-            with works.write() as tx:
+            with works.statement() as tx:
                 jobs.finish(tx, job, JobState.SUCCEEDED, {"value": 1})
             taken.append(time.perf_counter() - began)
         works.close()

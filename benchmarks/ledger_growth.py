@@ -57,10 +57,10 @@ def submit(runtime: Runtime) -> str:
 
 
 def claim_and_finish(runtime: Runtime, job_id: str) -> None:
-    with runtime.database.write() as tx:
+    with runtime.database.statement() as tx:
         job = rows.claim(tx, job_id, "benchmark/1/1", 30.0)
     assert job is not None
-    with runtime.database.write() as tx:
+    with runtime.database.statement() as tx:
         rows.finish(tx, job, JobState.SUCCEEDED, {"value": 1})
 
 

@@ -127,6 +127,17 @@ class StoreContract:
         with database.read() as tx:
             assert bars.providers(tx) == ["rss"]
 
+    def test_a_statement_by_itself_is_committed_when_it_returns(
+        self, database: Database, open_again: Callable[..., Database]
+    ) -> None:
+        insert = "INSERT INTO lease (name, owner, until) VALUES (:name, '', 0) RETURNING name"
+        with pytest.raises(ValueError, match="after it"), database.statement() as tx:
+            assert tx.first(insert, {"name": "first"}) is not None
+            tx.run(insert.removesuffix(" RETURNING name"), {"name": "second"})
+            with open_again(busy_seconds=0.2).statement() as others:
+                assert others.run("UPDATE lease SET owner = 'me'") == 2
+            raise ValueError("after it")
+
     def test_a_reader_keeps_its_snapshot_and_does_not_wait_for_a_writer(
         self, database: Database, open_again: Callable[..., Database]
     ) -> None:
@@ -611,16 +622,31 @@ class TestPostgresStore(StoreContract):
         assert caught.value.hint.startswith("createdb -h ")
         assert caught.value.hint.endswith(" marketjobs_no_such; marketjobs db upgrade")
 
-    def test_a_connection_that_the_server_ended_is_replaced(self, database: Database) -> None:
+    @pytest.mark.parametrize("how", ["read", "write", "statement"])
+    def test_a_connection_that_the_server_ended_is_replaced(self, database: Database, how: str) -> None:
         with database.read() as tx:
             mine = tx.first("SELECT pg_backend_pid() AS pid")
         assert mine is not None
         other = database.impatient(1.0)
-        with other.write() as tx:
-            tx.run("SELECT pg_terminate_backend(:pid)", mine)
+        with other.statement() as tx:
+            assert tx.first("SELECT pg_terminate_backend(:pid, 30000) AS ended", mine) == {"ended": True}
         other.close()
-        with database.write() as tx:
+        with getattr(database, how)() as tx:
             assert tx.first("SELECT 1 AS one") == {"one": 1}
+
+    def test_an_upgrade_refuses_no_statement_that_was_prepared_before_it(self, database: Database) -> None:
+        for step in range(12):
+            if step == 6:
+                with database.write() as tx:
+                    tx.run("ALTER TABLE job ADD COLUMN later text")
+            with database.statement() as tx:
+                job, _ = jobs.insert(tx, JobRequest(f"job-{step}", "nothing", "default", {}))
+                claimed = jobs.claim(tx, job.id, "host/1/1", 30.0)
+                assert claimed is not None and jobs.get(tx, job.id) == claimed
+                assert jobs.finish(tx, claimed, JobState.SUCCEEDED, {}) is not None
+        with database.read() as tx:
+            prepared = tx.all("SELECT statement FROM pg_prepared_statements")
+        assert len([row for row in prepared if " job" in row["statement"]]) == 4
 
     def test_a_connection_that_ends_in_a_transaction_is_one_line_and_nothing_is_written(
         self, database: Database

@@ -708,19 +708,19 @@ def worker_runtime(runtime: Runtime) -> Iterator[Runtime]:
 
 
 def answers_that_are_lost(runtime: Runtime, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The next commits are made, and nobody hears of them."""
+    """The next statements are committed, and nobody hears of them."""
     left = [None] * count
-    write = runtime.database.write
+    statement = runtime.database.statement
 
     @contextmanager
     def deaf() -> Iterator[Transaction]:
-        with write() as tx:
+        with statement() as tx:
             yield tx
         if left:
             left.pop()
             raise StorageUnavailable("the store has gone")
 
-    monkeypatch.setattr(runtime.database, "write", deaf)
+    monkeypatch.setattr(runtime.database, "statement", deaf)
 
 
 def test_a_claim_whose_answer_was_lost_leaves_no_job_running_that_nobody_runs(

@@ -142,7 +142,7 @@ def _claimed(runtime: Runtime, job_id: str) -> Job | None:
     unsure = False
     while True:
         try:
-            with runtime.database.write() as tx:
+            with runtime.database.statement() as tx:
                 row = jobs.get(tx, job_id) if unsure else None
                 is_ours = row is not None and row.state is JobState.RUNNING and row.owner == processes.owner()
                 if row is not None and is_ours and not jobs.hand_back(tx, row):
@@ -182,9 +182,9 @@ def _concluded(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseEx
 
 
 def _conclude(ctx: JobContext, job: Job, result: JsonDict | None, error: BaseException | None) -> Job | None:
-    """Write what an attempt came to, in one transaction that a stale token can't pass."""
+    """Write what an attempt came to, in one statement that a stale token can't pass."""
     runtime = ctx.runtime
-    with runtime.database.write() as tx:
+    with runtime.database.statement() as tx:
         if isinstance(error, LeaseLost):
             after = None
         elif isinstance(error, KeyboardInterrupt | SystemExit | JobNotFinished):
@@ -227,14 +227,16 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
     kind = kinds.kind_of(job.task)
     end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)
     if end.again is not None and (ctx.hold is not None or job.attempt < job.max_attempts):
-        jobs.record_outcomes(tx, job, end.settled, end.progress)
         if ctx.hold is not None:
             delay, why = ctx.hold.seconds_left(time.monotonic()), ctx.hold.why
         else:
             delay, why = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY
         cause, message = end.again
         # A wait that somebody else ordered uses up no attempt.
-        return jobs.wait(tx, job, delay, why, cause=cause, message=message, give_back_attempt=ctx.hold is not None)
+        return jobs.wait(
+            tx, job, delay, why, cause=cause, message=message, give_back_attempt=ctx.hold is not None,
+            settled=(end.settled, end.progress),
+        )  # fmt: skip
     return jobs.finish(tx, job, end.state, result, *(end.error or (None, None)))
 
 

@@ -88,11 +88,11 @@ class Heart:
             return
         if self._changed or time.monotonic() - self._beaten_at >= self._every:
             self._changed = False
-            with self._database.write() as tx:
+            with self._database.statement() as tx:
                 row = jobs.beat(tx, job, self._lease_seconds, *self._progress)
             self._beaten_at = time.monotonic()
         else:
-            with self._database.read() as tx:
+            with self._database.statement() as tx:
                 row = jobs.get(tx, job.id)
             if row is not None and row.token != job.token:
                 row = None

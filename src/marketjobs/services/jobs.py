@@ -72,7 +72,7 @@ def submit(
         waits_for=WAITS_FOR_CHILDREN if parts else _waits_for(delay_seconds),
     )
     children = _children(request, parts, delay_seconds, queue)
-    with runtime.database.write() as tx:
+    with runtime.database.write() if children else runtime.database.statement() as tx:
         job, is_new = jobs.insert(tx, request)
         due = [job] if job.state is JobState.QUEUED else []
         if is_new and children:
@@ -126,7 +126,7 @@ def _join_key(task: str, identity: JsonDict) -> str:
 
 def row(runtime: Runtime, job_id: str) -> Job | None:
     """The job of exactly that id."""
-    with runtime.database.read() as tx:
+    with runtime.database.statement() as tx:
         return jobs.get(tx, job_id)
 
 
@@ -206,7 +206,7 @@ def cancel_all(runtime: Runtime, job_ids: Sequence[str]) -> list[Job]:
 
 def leave(runtime: Runtime, job_id: str) -> None:
     """Somebody else is to be told of a due job: its wake-up was taken and not used."""
-    with runtime.database.write() as tx:
+    with runtime.database.statement() as tx:
         jobs.mark_unsent(tx, job_id)
 
 

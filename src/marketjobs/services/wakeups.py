@@ -69,7 +69,8 @@ class Notes:
     def write(self, sent: Sequence[str]) -> None:
         self._written_at = time.monotonic()
         try:
-            with self._database().write() as tx:
+            database = self._database()
+            with database.statement() if len(sent) == 1 else database.write() as tx:
                 jobs.mark_published(tx, sent)
         except StorageError as exc:  # accepted all the same: at worst the reaper sends a second wake-up
             log.warning("wakeup.unnoted jobs=%d cause=%s", len(sent), exc.cause)

@@ -34,10 +34,13 @@ _MISDATED = f"""(state = 'queued' AND run_at > {{now}} + {CLOCKS_DIFFER_SECONDS}
 """What is queued is due, and a retry is as near as its back-off: what lies further ahead was written before the clock
 was set back."""
 
-# Without what only readers of one job want: outcomes and results of thousands of symbols.
-_LISTED = """id, task, queue, state, arguments, attempt, max_attempts, token, submitted_at, run_at, started_at,
+_SHORT = """id, task, queue, state, arguments, attempt, max_attempts, token, submitted_at, run_at, started_at,
 finished_at, lease_until, owner, parent_id, priority, cancel_requested, progress, message, waits_for, published_at,
-error_cause, error_message, NULL AS outcomes, NULL AS result"""
+error_cause, error_message"""
+# By name: a server refuses a prepared "*" once an upgrade has added a column.
+_WHOLE = f"{_SHORT}, outcomes, result"
+_LISTED = f"{_SHORT}, NULL AS outcomes, NULL AS result"
+"""Without what only readers of one job want: outcomes and results of thousands of symbols."""
 
 JOIN_TRIES = 5
 _INSERT = """
@@ -52,11 +55,11 @@ def insert(tx: Transaction, request: JobRequest) -> tuple[Job, bool]:
     """Add a row, or find the open job that an equal request made (or the one of this id): the job that now stands
     for it, and whether it was added."""
     for _ in range(JOIN_TRIES):
-        row = tx.first(f"{_INSERT} ON CONFLICT DO NOTHING RETURNING *", _values(request))
+        row = tx.first(f"{_INSERT} ON CONFLICT DO NOTHING RETURNING {_WHOLE}", _values(request))
         if row is not None:
             return _job(row), True
         row = tx.first(
-            f"SELECT * FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
+            f"SELECT {_WHOLE} FROM job WHERE id = :id OR (join_key = :key AND {_OPEN})",
             {"id": request.id, "key": request.join_key},
         )
         if row is not None:
@@ -88,7 +91,7 @@ def _values(request: JobRequest) -> dict[str, Any]:
 
 
 def get(tx: Transaction, job_id: str) -> Job | None:
-    row = tx.first("SELECT * FROM job WHERE id = :id", {"id": job_id})
+    row = tx.first(f"SELECT {_WHOLE} FROM job WHERE id = :id", {"id": job_id})
     if row is None:
         return None
     return _with_its_parts(tx, _job(row))
@@ -112,7 +115,7 @@ def find(tx: Transaction, text: str) -> list[Job]:
         return [exact]
     # A look at each id: the order of a text differs from one database to another.
     rows = tx.all(
-        "SELECT * FROM job WHERE id IN (SELECT id FROM job WHERE substr(id, 1, :length) = :text"
+        f"SELECT {_WHOLE} FROM job WHERE id IN (SELECT id FROM job WHERE substr(id, 1, :length) = :text"
         " OR substr(id, length(id) - :length + 1) = :text LIMIT 10)",
         {"text": text, "length": len(text)},
     )
@@ -175,7 +178,7 @@ def claim(tx: Transaction, job_id: str, owner: str, lease_seconds: float) -> Job
                lease_until = {{now}} + :lease, claimed_at = {{now}}, started_at = coalesce(started_at, {{now}}),
                waits_for = NULL, message = NULL, error_cause = NULL, error_message = NULL
         WHERE id = :id AND cancel_requested = 0 AND attempt < max_attempts AND {_DUE}
-        RETURNING *
+        RETURNING {_WHOLE}
         """,
         {"id": job_id, "owner": owner, "lease": lease_seconds},
     )
@@ -194,9 +197,9 @@ def next_child(tx: Transaction, parent_id: str) -> str | None:
 def beat(tx: Transaction, job: Job, lease_seconds: float, progress: float, message: str | None) -> Job | None:
     """Extend the lease and write the progress; ``None``: the row belongs to another attempt by now."""
     row = tx.first(
-        """
-        UPDATE job SET lease_until = {now} + :lease, progress = :progress, message = :message
-        WHERE id = :id AND token = :token AND state = 'running' RETURNING *
+        f"""
+        UPDATE job SET lease_until = {{now}} + :lease, progress = :progress, message = :message
+        WHERE id = :id AND token = :token AND state = 'running' RETURNING {_WHOLE}
         """,
         {"id": job.id, "token": job.token, "lease": lease_seconds, "progress": progress, "message": message},
     )
@@ -241,12 +244,12 @@ def finish(
 ) -> Job | None:
     """Write outcome and final state: the row; ``None``: the token is stale and nothing was written."""
     row = tx.first(
-        """
+        f"""
         UPDATE job SET state = :state, result = :result, error_cause = :cause, error_message = :message,
-               message = NULL, waits_for = NULL, finished_at = {now}, lease_until = NULL, outcomes = NULL,
+               message = NULL, waits_for = NULL, finished_at = {{now}}, lease_until = NULL, outcomes = NULL,
                progress = CASE WHEN :state IN ('succeeded', 'partial') THEN 1 ELSE progress END
         WHERE id = :id AND token = :token AND state = 'running'
-        RETURNING *
+        RETURNING {_WHOLE}
         """,
         {
             "id": job.id,
@@ -269,18 +272,23 @@ def wait(
     cause: str | None,
     message: str | None,
     give_back_attempt: bool,
+    settled: tuple[Sequence[JsonDict], float] | None = None,
 ) -> Job | None:
     """Put a running job aside until its time: the row; ``None``: the token is stale.
 
-    ``give_back_attempt``: a wait that somebody else ordered (a budget, Retry-After) uses up no attempt.
+    Args:
+        give_back_attempt: a wait that somebody else ordered (a budget, Retry-After) uses up no attempt.
+        settled: outcomes that are kept for its next attempt, and how far it is with them.
     """
+    outcomes, progress = settled or (None, None)
     row = tx.first(
-        """
-        UPDATE job SET state = 'waiting', run_at = {now} + :delay, waits_for = :why, lease_until = NULL,
+        f"""
+        UPDATE job SET state = 'waiting', run_at = {{now}} + :delay, waits_for = :why, lease_until = NULL,
                owner = NULL, published_at = NULL, error_cause = :cause, error_message = :message, message = NULL,
-               attempt = attempt - :refund
+               attempt = attempt - :refund, outcomes = coalesce(:outcomes, outcomes),
+               progress = coalesce(:progress, progress)
         WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
-        RETURNING *
+        RETURNING {_WHOLE}
         """,
         {
             "id": job.id,
@@ -290,6 +298,8 @@ def wait(
             "cause": cause,
             "message": message,
             "refund": 1 if give_back_attempt else 0,
+            "outcomes": None if outcomes is None else orjson.dumps(list(outcomes)).decode(),
+            "progress": progress,
         },
     )
     return None if row is None else _job(row)
@@ -301,11 +311,11 @@ def hand_back(tx: Transaction, job: Job) -> Job | None:
     ``None``: the token is stale, or somebody cancelled it.
     """
     row = tx.first(
-        """
-        UPDATE job SET state = 'queued', run_at = {now}, lease_until = NULL, owner = NULL, published_at = NULL,
+        f"""
+        UPDATE job SET state = 'queued', run_at = {{now}}, lease_until = NULL, owner = NULL, published_at = NULL,
                attempt = attempt - 1
         WHERE id = :id AND token = :token AND state = 'running' AND cancel_requested = 0
-        RETURNING *
+        RETURNING {_WHOLE}
         """,
         {"id": job.id, "token": job.token},
     )
@@ -533,7 +543,8 @@ def due_children(tx: Transaction, parent_id: str, limit: int) -> list[Job]:
 
 def children(tx: Transaction, parent_id: str) -> list[Job]:
     """In the order of their submission within the parent."""
-    return [_job(row) for row in tx.all("SELECT * FROM job WHERE parent_id = :id ORDER BY id", {"id": parent_id})]
+    rows = tx.all(f"SELECT {_WHOLE} FROM job WHERE parent_id = :id ORDER BY id", {"id": parent_id})
+    return [_job(row) for row in rows]
 
 
 def finish_parent(

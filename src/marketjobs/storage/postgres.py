@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import select
 import time
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -96,21 +97,28 @@ class PostgresDatabase(Database):
 
     @contextmanager
     def read(self) -> Iterator[PostgresTransaction]:
-        with self._transaction(BEGIN_READ) as connection:
+        with self._connection(BEGIN_READ) as connection:
             yield PostgresTransaction(connection)
+            # Not ROLLBACK, after which psycopg prepares its statements anew.
+            connection.execute("COMMIT")
 
     @contextmanager
     def write(self) -> Iterator[PostgresTransaction]:
-        with self._transaction(BEGIN_WRITE) as connection:
+        with self._connection(BEGIN_WRITE) as connection:
             yield PostgresTransaction(connection)
             connection.execute("COMMIT")
 
     @contextmanager
-    def _transaction(self, begin: str) -> Iterator[psycopg.Connection[Any]]:
+    def statement(self) -> Iterator[PostgresTransaction]:
+        with self._connection(None) as connection:
+            yield PostgresTransaction(connection)
+
+    @contextmanager
+    def _connection(self, begin: str | None) -> Iterator[psycopg.Connection[Any]]:
         with self._pool.slots:
             connection = None
             try:
-                connection = self._begun(begin)
+                connection = self._taken(begin)
                 yield connection
             except psycopg.Error as exc:
                 raise self.translated(exc) from exc
@@ -118,15 +126,20 @@ class PostgresDatabase(Database):
                 if connection is not None:
                     self._put_back(connection)
 
-    def _begun(self, begin: str) -> psycopg.Connection[Any]:
-        """A connection inside a transaction.  One that lay idle may have ended with its server: then a new one."""
+    def _taken(self, begin: str | None) -> psycopg.Connection[Any]:
+        """A connection, inside a transaction if one is to ``begin``.  One that lay idle may have ended with its server:
+        then a new one."""
         while self._pool.idle:
             try:
                 connection = self._pool.idle.pop()
             except IndexError:  # another thread was quicker
                 break
+            if _has_ended(connection):
+                connection.close()
+                continue
             try:
-                connection.execute(begin)
+                if begin is not None:
+                    connection.execute(begin)
                 return connection
             except psycopg.OperationalError as exc:
                 connection.close()
@@ -135,7 +148,8 @@ class PostgresDatabase(Database):
         connection = self.driver_connection()
         connection.autocommit = True  # we say BEGIN ourselves
         connection.row_factory = dict_row
-        connection.execute(begin)
+        if begin is not None:
+            connection.execute(begin)
         return connection
 
     def _put_back(self, connection: psycopg.Connection[Any]) -> None:
@@ -261,6 +275,14 @@ def _native(sql: str) -> str:
     """Our statements in psycopg's spelling."""
     text = sql.replace("{now}", NOW).replace("{for_update}", "FOR UPDATE").replace("%", "%%")
     return re.sub(r"(?<![:\w]):([a-z_]\w*)", r"%(\1)s", text).replace("?", "%s")
+
+
+def _has_ended(connection: psycopg.Connection[Any]) -> bool:
+    """Did the server say something unasked, its farewell or the end of the stream?  Keep-alives of TCP end a stream to
+    a machine that is gone.  It costs no round trip."""
+    waiting = select.poll()
+    waiting.register(connection.fileno(), select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _is_gone(error: psycopg.Error) -> bool:

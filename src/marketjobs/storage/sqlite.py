@@ -89,6 +89,11 @@ class SqliteDatabase(Database):
                 raise
 
     @contextmanager
+    def statement(self) -> Iterator[SqliteTransaction]:
+        with self._connection() as connection:
+            yield SqliteTransaction(connection)
+
+    @contextmanager
     def _connection(self) -> Iterator[sqlite3.Connection]:
         with self._pool.slots:
             connection = None
