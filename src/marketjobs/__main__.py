@@ -1,11 +1,15 @@
-"""Where the `marketjobs` command and `python -m marketjobs` begin.
+"""Where the `marketjobs` command and `python -m marketjobs` begin and end.
 
 Ctrl-C while the program is still being read ends it as the shell expects, not with a traceback.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
 import signal
+import sys
+import threading
 
 
 def main() -> None:
@@ -16,7 +20,21 @@ def main() -> None:
 
     if hears:
         signal.signal(signal.SIGINT, signal.default_int_handler)
-    run()
+    try:
+        run()
+    except SystemExit as leaving:
+        if threading.active_count() == 1 and isinstance(leaving.code, int):
+            _end(leaving.code)
+        raise
+
+
+def _end(code: int) -> None:
+    """End as Python does, except that the interpreter is not taken apart first, which took a sixth of what a quick
+    command cost."""
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import errno
 import os
 import sys
 from copy import copy
+from inspect import getdoc
 from typing import Annotated, Any
 
 import typer
@@ -117,6 +118,8 @@ def _run() -> int:
 def _asked_for(words: list[str]) -> typer.Typer:
     """The app without the commands that these words do not begin with: Typer builds every one from its signature
     before it looks which is meant, which was a quarter of what a quick command cost."""
+    if words[:1] in (["--help"], ["-h"], ["--version"]):
+        return _names_only()
     commands = [one for one in app.registered_commands if one.name in words[:1]]
     groups = [one for one in app.registered_groups if one.name in words[:1]]
     if not commands and not groups:
@@ -124,6 +127,24 @@ def _asked_for(words: list[str]) -> typer.Typer:
     few = copy(app)
     few.registered_commands, few.registered_groups = commands, groups
     return few
+
+
+def _names_only() -> typer.Typer:
+    """The app for the page that shows its commands' names and first sentences, so without their options."""
+    bare = copy(app)
+    bare.registered_commands = [copy(one) for one in app.registered_commands]
+    for command in bare.registered_commands:
+        command.help = getdoc(command.callback)
+        command.callback = _nothing
+    bare.registered_groups = [copy(one) for one in app.registered_groups]
+    for group in bare.registered_groups:
+        group.typer_instance = copy(group.typer_instance)
+        group.typer_instance.registered_commands = []  # type: ignore[union-attr]
+    return bare
+
+
+def _nothing() -> None:
+    """In place of a command that is only named."""
 
 
 def _trace() -> None:

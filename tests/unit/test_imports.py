@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 import marketjobs
+from marketjobs import cli
 from marketjobs.services.runtime import Runtime
 
 Python = Callable[..., "subprocess.Popen[str]"]
@@ -188,3 +190,42 @@ def test_only_the_command_that_is_asked_for_is_built(python: Python, words: str,
     assert "Usage: " in out
     seen = out.splitlines()[-1].removeprefix("0 ")
     assert seen == built if built else len(seen) > 200, "another option first: all are looked through"
+
+
+def test_the_page_of_all_commands_needs_none_of_their_options() -> None:
+    whole = CliRunner().invoke(cli.app, ["--help"])
+    bare = CliRunner().invoke(cli._asked_for(["--help"]), ["--help"])
+    assert (whole.exit_code, bare.exit_code) == (0, 0)
+    assert bare.output == whole.output
+    assert "worker-stats" in bare.output
+    assert "backup" in CliRunner().invoke(cli.app, ["db", "--help"]).output, "the app itself is as it was"
+
+
+ENDS = """
+import atexit, sys, threading
+from marketjobs import __main__
+
+atexit.register(print, "what was registered has run")
+if "thread" in sys.argv:
+    threading.Timer(0.3, print, ["the thread was waited for"]).start()
+sys.argv = ["marketjobs", *{words}]
+__main__.main()
+"""
+
+
+@pytest.mark.parametrize(("words", "code"), [(["--version"], 0), (["nonsense"], 2)])
+@pytest.mark.parametrize("thread", [False, True])
+def test_the_command_ends_as_python_does(python: Python, words: list[str], code: int, thread: bool) -> None:
+    process = python(ENDS.format(words=words), *["thread"] * thread)
+    out, _ = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out.splitlines()[-1] == "what was registered has run"
+    assert ("the thread was waited for" in out) is thread
+
+
+def test_a_command_takes_the_log_of_the_database_into_it(python: Python, runtime: Runtime) -> None:
+    runtime.close()
+    process = python("import sys\nfrom marketjobs import __main__\nsys.argv[1:] = ['jobs']\n__main__.main()")
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert [path.name for path in runtime.settings.home.glob("marketjobs.db-*")] == []

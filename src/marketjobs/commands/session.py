@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from dataclasses import dataclass
@@ -31,7 +32,9 @@ def runtime() -> Runtime:
 
     settings = config.current()
     log.set_up(settings, verbose=OPTIONS.verbose, quiet=True)
-    return Runtime(settings)
+    made = Runtime(settings)
+    atexit.register(made.close)  # the last to close a SQLite file takes its log into it
+    return made
 
 
 def exit_code(error: BaseException) -> int:
