@@ -91,6 +91,10 @@ def test_commands_that_look_import_only_what_they_show(python: Python, runtime: 
     assert loaded(python, RUN.format(command=command, code=0), NOT_TO_LOOK) == []
 
 
+def test_a_supervisor_leaves_celery_to_its_children(python: Python) -> None:
+    assert loaded(python, "import marketjobs.tasks.supervisor") == []
+
+
 def test_a_usage_error_imports_nothing_heavy(python: Python, home: Path) -> None:
     assert loaded(python, RUN.format(command=["fetch-market-data", "--nonsense"], code=2)) == []
     assert not home.exists()

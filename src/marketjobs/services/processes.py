@@ -54,6 +54,8 @@ def started_at(pid: int) -> str | None:
 
 WORKER_ID = "MARKETJOBS_WORKER_ID"
 """Set in a worker's processes: the id of its row."""
+SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
+"""Set in what a supervisor started: whose end is theirs."""
 
 
 def owner() -> str:

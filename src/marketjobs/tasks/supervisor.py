@@ -3,6 +3,7 @@
 Each child is the leader of a process group of its own, so that Ctrl-C reaches the supervisor alone: the first
 is a warm stop (what runs is finished, if that takes no longer than the soft time limit), the second a cold one (what
 runs goes back to the queue at once), the third kills.  Children end when their supervisor dies, however that happens.
+Nothing of Celery is imported here: its children do, and a worker is ready that much sooner.
 """
 
 from __future__ import annotations
@@ -26,9 +27,7 @@ from marketjobs.services.brokers import broker_label
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.workers import stats
 from marketjobs.storage import workers
-from marketjobs.tasks.embedded import sweep
 from marketjobs.tasks.probe import broker_check
-from marketjobs.tasks.worker import SUPERVISOR
 
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
@@ -143,7 +142,7 @@ class _Child:
         self.sent = 0
 
     def start(self) -> None:
-        environment = os.environ | {SUPERVISOR: str(os.getpid())}
+        environment = os.environ | {processes.SUPERVISOR: str(os.getpid())}
         if self.program.worker_id:
             environment[processes.WORKER_ID] = self.program.worker_id
         self.process = subprocess.Popen(
@@ -277,6 +276,8 @@ def run(runtime: Runtime, programs: Sequence[Program]) -> int:
     names = ", ".join(program.name for program in programs if program.name != "reaper")
     works = any(program.name == "worker" for program in programs)
     if works and runtime.settings.is_embedded and not any(one.health == "alive" for one in stats(runtime)):
+        from marketjobs.tasks.embedded import sweep
+
         sweep(runtime.settings.home / "queue")
     say(f"{names} starting on {broker_label(runtime.settings)}; Ctrl-C stops")
     return Supervisor(runtime, programs).run()
@@ -296,7 +297,7 @@ def start_reaper(worker_id: str, parent: int) -> None:
     """For a worker that Celery's own command started: a reaper that ends with it."""
     subprocess.Popen(
         [sys.executable, "-m", "marketjobs.tasks.reaper", worker_id],
-        env=os.environ | {SUPERVISOR: str(parent)},
+        env=os.environ | {processes.SUPERVISOR: str(parent)},
         stdin=subprocess.DEVNULL,
         process_group=0,
     )

@@ -24,7 +24,6 @@ from marketjobs.tasks import memory
 from marketjobs.tasks.runtime import WORKER_PROCESS, may_claim, runtime, stop_claiming
 
 log = logging.getLogger(__name__)
-SUPERVISOR = "MARKETJOBS_SUPERVISOR_PID"
 
 
 def connect() -> None:
@@ -41,7 +40,7 @@ def connect() -> None:
 
 def die_with_supervisor(by: int = signal.SIGTERM) -> None:
     """End this process by a signal when the one that started it is gone, even if that was killed."""
-    parent = os.environ.get(SUPERVISOR)
+    parent = os.environ.get(processes.SUPERVISOR)
     if parent is None:
         return
     if sys.platform == "linux":
@@ -86,7 +85,7 @@ def _ready(sender: Any = None, **_: Any) -> None:
     queues = [str(name) for name in controller.app.amqp.queues.consume_from]
     pool = str(controller.pool_cls.__module__).rpartition(".")[2]
     worker_id = _register("worker", controller.hostname, queues, pool, int(controller.concurrency or 1))
-    if SUPERVISOR not in os.environ:
+    if processes.SUPERVISOR not in os.environ:
         # Started by Celery's own command: the ledger's mender comes along as a child.
         from marketjobs.tasks import supervisor
 
