@@ -11,6 +11,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 from hypothesis import settings as hypothesis_settings
@@ -157,6 +158,25 @@ class BudgetContract:
             self.slot(database, "10/60s")
         assert isinstance(self.reserve(database, "5/60s", 30), Later)
         assert isinstance(self.reserve(database, "11/60s", 30), Slot)
+
+    # -- several at once --
+
+    def test_calls_that_may_leave_together_are_granted_together(self, database: Database) -> None:
+        rates = parse_rates(["10/60s"])
+        with database.write() as tx:
+            slots = budgets.reserve_many(tx, KEY, rates, 6, horizon_seconds=30)
+        assert isinstance(slots, list)
+        assert len({slot.grant_id for slot in slots}) == 6 and len({slot.at for slot in slots}) == 1
+        assert self.numbers(database) == [1, 2, 3, 4, 5, 6]
+        assert self.usage(database, "10/60s").left[0][1] == 4
+
+    def test_of_calls_that_a_rate_spaces_only_the_first_are_granted(self, database: Database) -> None:
+        rates = parse_rates(["10/60s"])
+        with database.write() as tx:
+            assert len(cast("list[Slot]", budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30))) == 7
+            assert len(cast("list[Slot]", budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30))) == 3
+            later = budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30)
+        assert isinstance(later, Later) and later.why == "budget 10/m"
 
     # -- give back, restamp --
 

@@ -61,6 +61,7 @@ def test_one_id_handed_in_by_many_at_once_makes_its_parts_once(runtime: Runtime)
             thread.join()
         with runtime.database.read() as tx:
             parts = rows.children(tx, job_id)
+        assert len(parts) == 2
         assert sorted(symbol for part in parts for symbol in part.arguments["symbols"]) == sorted(symbols)
 
 

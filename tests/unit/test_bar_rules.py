@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from marketjobs.domain import bars as bar_rules
 from marketjobs.domain.bars import (
     CLOCK_TOLERANCE_SECONDS,
     Bar,
@@ -319,3 +320,44 @@ def test_what_older_adjusted_closes_are_worth_after_a_dividend(
 ) -> None:
     found = adjusted_factor(*adjusted_pair(now, before))
     assert found == (None if factor is None else pytest.approx(factor))
+
+
+# -- by whole columns --------------------------------------------------------------------------------------
+
+PRICES = st.sampled_from([10.0, 10.5, 11.0])
+FIGURES = PRICES | st.sampled_from([0.0, -1.0, 13.0, math.nan, math.inf, None, 11, "11"])
+BEFORE_THE_RANGE = row(MONDAY - timedelta(days=1), open=None)
+"""Is dropped whatever it holds, and beside it the others are looked at one by one."""
+
+
+@given(
+    prices=st.lists(st.tuples(PRICES, PRICES) | st.tuples(FIGURES, FIGURES), max_size=5),
+    adjusted=st.just(10.0) | st.none() | FIGURES,
+    volume=st.sampled_from([0, 5, -1, None]),
+    backwards=st.booleans(),
+    now=st.sampled_from([NOW, float(stamp_of(MONDAY)), stamp_of(MONDAY) + 2.6 * DAY_SECONDS]),
+    session=st.none() | st.integers(0, 4),
+)
+def test_whole_columns_are_judged_as_their_rows_one_by_one(
+    prices: list[tuple[Any, Any]],
+    adjusted: Any,
+    volume: Any,
+    backwards: bool,
+    now: float,
+    session: int | None,
+) -> None:
+    rows = [
+        row(MONDAY + timedelta(days=number), open=first, close=last, low=9.5, adj_close=adjusted, volume=volume)
+        for number, (first, last) in enumerate(prices)
+    ]
+    rows = rows[::-1] if backwards else rows
+    stamp = stamp_of(MONDAY) + (session or 0) * DAY_SECONDS
+    newest = None if session is None else OpenSession(stamp, stamp + 21 * 3600.0)
+    assert check(answer(rows, session=newest), now) == check(answer([BEFORE_THE_RANGE, *rows], session=newest), now)
+
+
+def test_an_answer_without_a_flaw_is_not_looked_at_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [row(MONDAY + timedelta(days=number)) for number in range(5)]
+    monkeypatch.setattr(bar_rules, "_ordered", None)
+    assert len(check(answer(rows), NOW).bars) == 5
+    assert len(check(answer([one._replace(adj_close=None) for one in rows]), NOW).bars) == 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import pytest
 
@@ -16,7 +16,7 @@ from marketjobs.services.budgets import BudgetGate
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import budgets
-from marketjobs.storage.budgets import Slot
+from marketjobs.storage.budgets import Later, Slot
 from marketjobs.storage.database import Transaction
 
 MakeGate = Callable[..., BudgetGate]
@@ -157,7 +157,7 @@ def test_a_call_that_is_late_moves_its_slot(make_gate: MakeGate, monkeypatch: py
         moved.append(restamp(tx, slot, rates, ahead))
         return moved[-1]
 
-    real = budgets.reserve
+    real = budgets.reserve_many
     stalls = iter([0.3])
 
     def stalled(*args: object, **options: object) -> object:
@@ -166,7 +166,7 @@ def test_a_call_that_is_late_moves_its_slot(make_gate: MakeGate, monkeypatch: py
         return answer
 
     monkeypatch.setattr(budgets, "restamp", watched)
-    monkeypatch.setattr(budgets, "reserve", stalled)
+    monkeypatch.setattr(budgets, "reserve_many", stalled)
     sent = []
     for _ in range(4):
         gate.spend()
@@ -181,7 +181,7 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
 ) -> None:
     gate = make_gate("100/s")
     inside, most = 0, 0
-    real = budgets.reserve
+    real = budgets.reserve_many
 
     def counted(*args: object, **options: object) -> object:
         nonlocal inside, most
@@ -191,7 +191,7 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
         inside -= 1
         return answer
 
-    monkeypatch.setattr(service.budgets, "reserve", counted)
+    monkeypatch.setattr(service.budgets, "reserve_many", counted)
     threads = [threading.Thread(target=gate.spend) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -251,3 +251,90 @@ def test_a_thread_that_its_job_left_behind_spends_and_sends_nothing(make_gate: M
     late.join(timeout=10)
     assert said == ["the job that asked has ended"] * 2
     assert gate.left().granted == 1
+
+
+# -- several calls at a time ------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def ctx(runtime: Runtime) -> Iterator[JobContext]:
+    """A plain call's, in force."""
+    ctx = JobContext(runtime)
+    mark = current_context.set(ctx)
+    yield ctx
+    current_context.reset(mark)
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many calls the store was asked for, each time."""
+    asked: list[int] = []
+    real = budgets.reserve_many
+
+    def watched(tx: Transaction, key: str, rates: Sequence[Rate], most: int, **options: float) -> list[Slot] | Later:
+        asked.append(most)
+        return real(tx, key, rates, most, **options)
+
+    monkeypatch.setattr(budgets, "reserve_many", watched)
+    return asked
+
+
+def test_a_job_of_many_calls_asks_the_store_for_some_at_a_time(
+    make_gate: MakeGate, ctx: JobContext, asked: list[int]
+) -> None:
+    gate = make_gate("1000/m")
+    ctx.calls_ahead = 60
+    for _ in range(60):
+        gate.spend()
+    assert sum(asked) >= 60
+    assert max(asked) == 25
+    gate._give_back_kept()
+    assert gate.left().granted == 60, "what was not used is not counted"
+
+
+def test_no_more_calls_are_asked_for_than_the_job_will_make(
+    make_gate: MakeGate, ctx: JobContext, asked: list[int]
+) -> None:
+    gate = make_gate("1000/m")
+    ctx.calls_ahead = 3
+    for _ in range(4):
+        gate.spend()
+    assert asked == [3, 1]
+    assert gate.left().granted == 4
+
+
+@pytest.mark.parametrize("rate", ["5/s", "100/s", "4/m"])
+def test_calls_that_are_few_or_must_leave_on_the_instant_are_asked_for_one_by_one(
+    make_gate: MakeGate, ctx: JobContext, asked: list[int], rate: str
+) -> None:
+    gate = make_gate(rate)
+    ctx.calls_ahead = 100
+    for _ in range(3):
+        gate.spend()
+    assert asked == [1, 1, 1]
+
+
+def test_a_hold_takes_back_the_calls_that_were_granted_ahead(make_gate: MakeGate, ctx: JobContext) -> None:
+    gate = make_gate("1000/m")
+    ctx.calls_ahead = 10
+    gate.spend()
+    assert gate.left().granted == 10
+    gate.hold("429", 60.0)
+    assert gate.left().granted == 1
+    with pytest.raises(BudgetSpent):
+        gate.spend()
+
+
+def test_calls_granted_ahead_are_not_used_later_than_a_tenth_of_a_second(
+    make_gate: MakeGate, ctx: JobContext, asked: list[int]
+) -> None:
+    """Another process may have held the provider meanwhile."""
+    gate = make_gate("1000/m")
+    ctx.calls_ahead = 10
+    gate.spend()
+    kept_until = time.monotonic() + service.KEPT_SECONDS
+    while time.monotonic() <= kept_until:
+        time.sleep(0.01)
+    gate.spend()
+    assert asked == [10, 9]
+    assert gate.left().granted == 10

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, split
+from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, batch_size, split
 from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, conclude
 from marketjobs.errors import SymbolUnknown
 
@@ -47,6 +47,16 @@ def test_split_keeps_order_and_makes_even_runs(items: list[int], size: int) -> N
     assert max(lengths) <= size
     assert max(lengths) - min(lengths) <= 1
     assert len(runs) == max(1, -(-len(items) // size))
+
+
+@pytest.mark.parametrize(
+    ("symbols", "processes", "parts"),
+    [(126, 2, 2), (300, 2, 4), (500, 2, 4), (500, 8, 8), (500, 64, 10), (5000, 2, 40), (1000, 3, 9), (130, 1, 2)],
+)
+def test_parts_are_few_and_go_evenly_over_the_processes(symbols: int, processes: int, parts: int) -> None:
+    runs = split(range(symbols), batch_size(symbols, processes))
+    assert len(runs) == parts
+    assert all(50 <= len(run) <= 125 for run in runs)
 
 
 def test_states_are_final_or_open() -> None:

@@ -67,7 +67,7 @@ class Fake:
     def identity(self, arguments: JsonDict) -> JsonDict:
         return arguments | {"symbols": sorted(arguments["symbols"])}
 
-    def split(self, arguments: JsonDict) -> list[Part]:
+    def split(self, arguments: JsonDict, processes: int) -> list[Part]:
         symbols = arguments["symbols"]
         parts = [arguments | {"symbols": symbols[start : start + 3]} for start in range(0, len(symbols), 3)]
         return [Part(TASK, part) for part in parts] if len(parts) > 1 else []

@@ -221,5 +221,5 @@ def test_what_a_row_keeps_is_what_its_task_takes(four: Runtime, kind: sync.Sync)
     task = getattr(tasks, kind.name)
     row = kind.prepare(four, {})
     assert task.bind_arguments((), row) == row
-    [part, *_] = kind.split(row | {"batch_size": 1})
+    [part, *_] = kind.split(row | {"batch_size": 1}, 2)
     assert tasks.fetch_market_data.bind_arguments((), part.arguments) == part.arguments

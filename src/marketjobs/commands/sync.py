@@ -111,7 +111,11 @@ def _sync(kind: Sync, arguments: JsonDict, *, dry_run: bool, wait: bool, timeout
     prepared, skipped = kind.choose(runtime, arguments)
     _say_skipped(skipped)
     if dry_run:
-        show_plan(bars.plan(runtime, kind.fetch(prepared)), parts=len(kind.split(prepared)) or 1, as_json=as_json)
+        show_plan(
+            bars.plan(runtime, kind.fetch(prepared)),
+            parts=len(kind.split(prepared, runtime.settings.worker.concurrency)) or 1,
+            as_json=as_json,
+        )
         return
     code = flow.submit_and_show(
         runtime,

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
+from operator import le, lt
 from statistics import median
 from typing import Any, NamedTuple
 
@@ -140,6 +143,9 @@ def check(answer: BarAnswer, now: float) -> Checked:
 
     Work is linear but for a sort that is free on ordered rows.
     """
+    sound = _plainly_sound(answer, now)
+    if sound is not None:
+        return Checked(sound, [])
     wanted = answer.query.range
     start, end = wanted.start, wanted.end
     rows, rejected, conflicts = _ordered(answer.rows, wanted)
@@ -157,7 +163,7 @@ def check(answer: BarAnswer, now: float) -> Checked:
         elif stamp % grid:
             rejected.append(Rejected(stamp, "off_grid"))
         elif (
-            # Nearly every row is plainly sound, and then need not be asked rule by rule; a NaN fails every comparison.
+            # Beside a bad one most are plainly sound, and need not be asked rule by rule; a NaN fails every comparison.
             type(first) is type(high) is type(low) is type(last) is type(adj) is float
             and type(volume) is int
             and 0 < low <= first <= high < math.inf
@@ -184,6 +190,40 @@ def check(answer: BarAnswer, now: float) -> Checked:
                 )
             )
     return Checked(bars, rejected)
+
+
+def _plainly_sound(answer: BarAnswer, now: float) -> list[Bar] | None:
+    """All bars of an answer in which no row breaks a rule or lacks a value, which nearly every one is: told by whole
+    columns, at a tenth of the price of a look at each row.  ``None``: the rows must be looked at."""
+    if not answer.rows:
+        return []
+    stamps, at, first, high, low, last, adj, volume = zip(*answer.rows, strict=True)
+    is_sound = (
+        set(map(type, chain(first, high, low, last))) == {float}
+        and set(map(type, volume)) == {int}
+        # A NaN fails every comparison, wherever it stands.
+        and all(map(lt, stamps, stamps[1:]))
+        and all(map(le, low, first))
+        and all(map(le, first, high))
+        and all(map(le, low, last))
+        and all(map(le, last, high))
+        and min(low) > 0
+        and max(high) < math.inf
+        and (set(adj) == {None} or (set(map(type, adj)) == {float} and min(adj) > 0 and math.isfinite(sum(adj))))
+        and min(volume) >= 0
+        and max(at) <= now + CLOCK_TOLERANCE_SECONDS
+        and not (answer.query.interval.is_intraday and any(stamp % 60 for stamp in stamps))
+    )
+    if not is_sound:
+        return None
+    wanted = answer.query.range
+    start, end = bisect_left(stamps, wanted.start), bisect_left(stamps, wanted.end)
+    # Later bars are never final before earlier ones.
+    open_from = bisect_left(stamps, True, start, end, key=_may_change(answer, now))
+    is_open = [False] * (open_from - start) + [True] * (end - open_from)
+    kept = slice(start, end)
+    columns = (column[kept] for column in (stamps, first, high, low, last, adj))
+    return list(map(Bar._make, zip(*columns, map(float, volume[kept]), is_open, strict=True)))
 
 
 def _ordered(rows: Sequence[RawRow], wanted: Range) -> tuple[Sequence[RawRow], list[Rejected], set[int]]:
@@ -268,7 +308,7 @@ def restated(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> int | None:
     """The stamp of the first final stored bar whose close, or dividend adjustment, the vendor now gives
     otherwise; ``None``: all is as it was."""
     final = {bar.ts: bar for bar in stored if not bar.provisional}
-    for bar in bars:
+    for bar in bars if final else ():
         before = final.get(bar.ts)
         if before is None:
             continue

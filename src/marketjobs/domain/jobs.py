@@ -16,7 +16,9 @@ T = TypeVar("T")
 LEASE_SECONDS = 30.0
 HEARTBEAT_SECONDS = 10.0
 ALIVE_SECONDS = 30.0
-BATCH_SYMBOLS = 100
+BATCH_SYMBOLS = 125
+LEAST_BATCH_SYMBOLS = 50
+"""Below it, what each job costs is felt."""
 WAITS_FOR_A_RETRY = "a retry"
 WAITS_FOR_ITS_TIME = "its time"
 WAITS_FOR_CHILDREN = "children"
@@ -139,6 +141,13 @@ class RetryPolicy:
 
         step = min(self.cap_seconds, self.base_seconds * 2.0 ** min(attempt - 1, 32))
         return step * (rng or random).uniform(0.5, 1.0)
+
+
+def batch_size(symbols: int, processes: int) -> int:
+    """How many symbols a part has: few parts, but so many that no process idles while others have the last ones."""
+    fewest = -(-symbols // BATCH_SYMBOLS)
+    even = -(-fewest // processes) * processes
+    return -(-symbols // max(fewest, min(even, symbols // LEAST_BATCH_SYMBOLS)))
 
 
 def split(items: Sequence[T], size: int) -> list[Sequence[T]]:

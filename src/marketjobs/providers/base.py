@@ -91,6 +91,8 @@ class Provider(ABC):
     only_by_name: ClassVar[bool] = False
     """Is it asked only when a person names it?"""
     needs_network: ClassVar[bool] = True
+    takes_ahead: ClassVar[int] = 0
+    """Questions that it takes beyond its connections, so that these have work while answers are being stored."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection

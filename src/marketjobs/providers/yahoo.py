@@ -63,6 +63,8 @@ class Yahoo(Provider):
         },
     )
 
+    takes_ahead: ClassVar[int] = 32
+
     def __init__(self, connection: Connection) -> None:
         super().__init__(connection)
         # By process: a forked child must neither use nor close the sockets of its parent.
@@ -245,6 +247,9 @@ def _session_class() -> type[Any]:
                 verify=_authorities(connection.ca_bundle),  # type: ignore[arg-type]  # a path too
             )
             self._connection = connection
+            self._twice = Retrying(
+                stop=stop_after_attempt(2), retry=retry_if_exception(failed_to_connect), reraise=True
+            )
 
         def request(self, method: Any, url: str, **options: Any) -> Response:  # type: ignore[override]
             """Redirects are not followed: they lead to the consent page, and away from ``base_url``.
@@ -258,8 +263,7 @@ def _session_class() -> type[Any]:
             options["allow_redirects"] = False
             symbol = _symbol_of(url)
             try:
-                send = Retrying(stop=stop_after_attempt(2), retry=retry_if_exception(failed_to_connect), reraise=True)
-                response = send(self._send, method, target, options)
+                response = self._twice(self._send, method, target, options)
             except RequestException as exc:
                 if symbol is None:
                     raise

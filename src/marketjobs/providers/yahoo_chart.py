@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
 from email.utils import parsedate_to_datetime
-from functools import partial
+from functools import lru_cache, partial
 from operator import index
 from typing import Any
 from urllib.parse import urlsplit
@@ -260,6 +260,7 @@ def _zone(meta: dict[str, Any]) -> tuple[str | None, tzinfo]:
         return None, UTC
 
 
+@lru_cache(maxsize=1 << 14)  # the symbols of an exchange have their sessions in common
 def _session_ordinal(at: float, zone: tzinfo) -> int:
     """The ordinal of the session's date.
 
@@ -300,12 +301,15 @@ def _rows(
         raise malformed(query.symbol, "timestamps that are no instants") from exc
     rows = list(
         map(
-            RawRow,
-            stamps,
-            instants,
-            *(column(quotes, name) for name in _PRICES),
-            column(adjusted, "adjclose"),
-            column(quotes, "volume"),
+            RawRow._make,
+            zip(
+                stamps,
+                instants,
+                *(column(quotes, name) for name in _PRICES),
+                column(adjusted, "adjclose"),
+                column(quotes, "volume"),
+                strict=True,
+            ),
         )
     )
     if schedule is None:

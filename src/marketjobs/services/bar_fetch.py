@@ -80,7 +80,8 @@ class Fetch:
 
     async def _all(self, planned: Sequence[Plan]) -> None:
         section = self.ctx.runtime.settings.providers.of(self.request.provider)
-        places = asyncio.Semaphore(getattr(section, "max_connections", 1))
+        self.ctx.calls_ahead = sum(len(one.ranges) for one in planned if one.refusal is None)
+        places = asyncio.Semaphore(getattr(section, "max_connections", 1) + self.provider.takes_ahead)
         async with asyncio.TaskGroup() as group:
             for one in planned:
                 group.create_task(self._symbol(one, places))
@@ -147,18 +148,21 @@ class Fetch:
 
     def _checked(self, one: Plan, answers: Sequence[BarAnswer]) -> Found:
         now = time.time()
-        good: dict[int, Bar] = {}
+        good: list[Bar] = []
         rejected: list[Rejected] = []
         actions: dict[tuple[int, str], Action] = {}
         rules: list[str] = []
         for answer in answers:
             checked = check(answer, now)
-            good.update((bar.ts, bar) for bar in checked.bars)
+            good += checked.bars
             rejected += checked.rejected
             rules += [checked.rules()] if checked.rejected else []
             actions.update(((action.ts, action.kind), action) for action in answer.actions)
         if rejected and not good:
             raise DataRejected(f"{one.symbol}: every row breaks a rule ({'; '.join(rules)})")
+        if len(answers) > 1:  # of two answers about one bar the later one counts
+            by_stamp = {bar.ts: bar for bar in good}
+            good = [by_stamp[ts] for ts in sorted(by_stamp)]
         if self.request.interval.is_intraday:
             open_from = min((int(answer.open_from(now)) for answer in answers), default=0)
         else:
@@ -166,12 +170,12 @@ class Fetch:
         return Found(
             plan=one,
             asked=tuple(answer.query.range for answer in answers),
-            bars=[good[ts] for ts in sorted(good)],
+            bars=good,
             rejected=rejected,
             rules="; ".join(rules),
             actions=list(actions.values()),
             facts=answers[-1].facts if answers else AssetFacts(),
-            open_from=min([open_from, *(bar.ts for bar in good.values() if bar.provisional)]),
+            open_from=min([open_from, *[bar.ts for bar in good if bar.provisional]]),
         )
 
     def _restatement(self, one: Plan, found: Found) -> str | None:

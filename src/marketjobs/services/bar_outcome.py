@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from operator import attrgetter
+
 from marketjobs.domain.bars import OVERLAP_BARS
 from marketjobs.domain.intervals import stamp_text
 from marketjobs.domain.reports import SymbolFailure, SymbolOutcome, SymbolStatus
@@ -65,10 +68,12 @@ def _notes(request: FetchRequest, found: Found, stored: Stored) -> list[str]:
 
 def _filled(request: FetchRequest, found: Found) -> str:
     """Said when more was stored than was wanted: up to the stored bars, that the history has no hole."""
-    beyond = [bar.ts for bar in found.bars if bar.ts not in found.plan.wanted]
+    wanted, stamps = found.plan.wanted, attrgetter("ts")
+    start, end = (bisect_left(found.bars, stamp, key=stamps) for stamp in (wanted.start, wanted.end))
+    beyond = [*found.bars[:start], *found.bars[end:]]
     if len(beyond) <= 2 * OVERLAP_BARS:
         return ""
-    first, last = (stamp_text(stamp, request.interval) for stamp in (beyond[0], beyond[-1]))
+    first, last = (stamp_text(bar.ts, request.interval) for bar in (beyond[0], beyond[-1]))
     return f"filled {first} to {last} too, so that the history has no hole"
 
 

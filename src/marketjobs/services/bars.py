@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from marketjobs.domain.intervals import day_of, iso
-from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part
+from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part, batch_size
 from marketjobs.domain.jobs import split as split_runs
 from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, conclude, merge
 from marketjobs.errors import AssetRenamed, Unsupported
@@ -52,10 +52,15 @@ def identity(arguments: JsonDict) -> JsonDict:
     return arguments | {"symbols": sorted(arguments["symbols"])}
 
 
-def split(arguments: JsonDict) -> Sequence[Part]:
-    """One task's worth of symbols each."""
-    runs = split_runs(arguments["symbols"], BATCH_SYMBOLS)
-    return [Part(FETCH, arguments | {"symbols": list(run)}) for run in runs] if len(runs) > 1 else []
+def split(arguments: JsonDict, processes: int) -> Sequence[Part]:
+    """One task's worth of symbols each; none where one task has room for all."""
+    symbols = arguments["symbols"]
+    if len(symbols) <= BATCH_SYMBOLS:
+        return []
+    return [
+        Part(FETCH, arguments | {"symbols": list(run)})
+        for run in split_runs(symbols, batch_size(len(symbols), processes))
+    ]
 
 
 def run(ctx: JobContext, arguments: JsonDict) -> JsonDict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 
 from marketjobs.domain.rates import Rate
 from marketjobs.errors import BudgetSpent
@@ -16,6 +17,9 @@ FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 1800.0
 LOOK_AGAIN_SECONDS = 0.02
 HOLD_PATIENCE_SECONDS = 2.0
+GRANTED_AT_ONCE = 25
+KEPT_SECONDS = 0.1
+SHARE_OF_A_RATE = 5
 
 
 class BudgetGate:
@@ -39,6 +43,11 @@ class BudgetGate:
         self._horizon = min(shortest / 2, patience_seconds)
         self._slack = min((rate.guard_seconds for rate in self._rates), default=1.0) / 3
         self._lead = 0.0
+        # Calls granted together, for the threads that ask next, with the instant (monotonic) that they leave at.
+        # Only where a call may be late for a while; a tenth of a second, so that a hold is seen by all soon.
+        fewest = min((rate.calls for rate in self._rates), default=GRANTED_AT_ONCE * SHARE_OF_A_RATE)
+        self._at_once = min(GRANTED_AT_ONCE, fewest // SHARE_OF_A_RATE) if self._slack >= KEPT_SECONDS else 1
+        self._kept: list[tuple[budgets.Slot, float]] = []
 
     def spend(self) -> None:
         """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
@@ -57,22 +66,52 @@ class BudgetGate:
         """A slot and the instant (monotonic) that it leaves at.  Threads ask in turn, and each waits for its own."""
         with self._turn:
             began = time.monotonic()
+            self._require_wanted()
+            if self._kept and began - self._kept[0][1] > KEPT_SECONDS:
+                self._give_back_kept()
+            with suppress(IndexError):  # whoever holds the provider takes them away
+                return self._counted(*self._kept.pop())
             while True:
                 self._require_wanted()
                 began_asking = time.monotonic()
                 with self._database.write() as tx:
                     # Delays count from the store's clock, which is read once its lock is had.
                     locked_at = time.monotonic()
-                    answer = budgets.reserve(
-                        tx, self._key, self._rates, horizon_seconds=self._horizon, lead_seconds=self._lead
+                    answer = budgets.reserve_many(
+                        tx,
+                        self._key,
+                        self._rates,
+                        self._wanted(),
+                        horizon_seconds=self._horizon,
+                        lead_seconds=self._lead,
                     )
                 # The answer should be here before its instant: the next call is asked for that much ahead.
                 self._lead = min(0.02, time.monotonic() - began_asking)
                 if not isinstance(answer, budgets.Later):
-                    return answer, locked_at + answer.delay_seconds
+                    granted = [(slot, locked_at + slot.delay_seconds) for slot in answer]
+                    self._kept = granted[1:]
+                    return self._counted(*granted[0])
                 # A rate is waited for here; a hold is the job's to wait for, where people see it.
                 patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
                 self._wait(answer, began + patience)
+
+    def _wanted(self) -> int:
+        """How many calls to ask for: no more than the job in hand is about to make."""
+        ctx = current_context.get()
+        return max(1, min(self._at_once, ctx.calls_ahead)) if ctx is not None else 1
+
+    def _counted(self, slot: budgets.Slot, leaves_at: float) -> tuple[budgets.Slot, float]:
+        ctx = current_context.get()
+        if ctx is not None:
+            ctx.calls_ahead -= 1
+        return slot, leaves_at
+
+    def _give_back_kept(self) -> None:
+        kept, self._kept = self._kept, []
+        if kept:
+            with self._database.write() as tx:
+                while kept:
+                    budgets.give_back(tx, kept.pop()[0])
 
     def _is_unwanted(self) -> bool:
         ctx = current_context.get()
@@ -121,6 +160,7 @@ class BudgetGate:
 
     def hold(self, why: str, seconds: float | None = None) -> float:
         """No process may ask this provider before then; returns the seconds."""
+        self._give_back_kept()
         with self._database.write() as tx:
             return budgets.hold(tx, self._key, why, seconds, first=FIRST_HOLD_SECONDS, most=LONGEST_HOLD_SECONDS)
 

@@ -27,6 +27,8 @@ class JobContext:
         self._heart = heart
         self.outcomes: list[JsonDict] = list(job.outcomes) if job else []
         self.hold: Hold | None = None
+        self.calls_ahead = 0
+        """Calls of its provider that it is about to make; the budget grants some at a time."""
         self.depth = 0
         self._over = False
 

@@ -58,7 +58,7 @@ def submit(
         raise InvalidInput("a job can be put off by ten years at most")
     kind = kinds.kind_of(task)
     prepared = kind.prepare(runtime, arguments) if kind else arguments
-    parts = kind.split(prepared) if kind else []
+    parts = kind.split(prepared, runtime.settings.worker.concurrency) if kind else []
     alone = job_id is not None or not may_join or delay_seconds > 0
     request = JobRequest(
         id=job_id or str(uuid.uuid4()),

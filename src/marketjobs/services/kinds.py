@@ -26,10 +26,10 @@ class Kind:
     early.
 
     ``prepare(runtime, arguments)`` checks and completes them (raises InvalidInput or ConfigError);
-    ``identity(arguments)`` is what equal requests share; ``split(arguments)`` gives the children of a large
-    request (none: it runs whole); ``run(ctx, arguments)`` does it; ``conclude(result)`` says what the result
-    means for the job; ``collect(outcomes)`` makes a result of what a job settled that never reached its end;
-    ``merge(children)`` makes a parent's state and result.
+    ``identity(arguments)`` is what equal requests share; ``split(arguments, processes)`` gives the children of a
+    large request (none: it runs whole), for so many processes; ``run(ctx, arguments)`` does it;
+    ``conclude(result)`` says what the result means for the job; ``collect(outcomes)`` makes a result of what a job
+    settled that never reached its end; ``merge(children)`` makes a parent's state and result.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Kind:
         return self._of("identity")
 
     @property
-    def split(self) -> Callable[[JsonDict], Sequence[Part]]:
+    def split(self) -> Callable[[JsonDict, int], Sequence[Part]]:
         return self._of("split")
 
     @property

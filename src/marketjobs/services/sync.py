@@ -92,7 +92,7 @@ class Sync:
         """In what batches it runs makes no other request."""
         return bars.identity(self.fetch(arguments))
 
-    def split(self, arguments: JsonDict) -> Sequence[Part]:
+    def split(self, arguments: JsonDict, processes: int) -> Sequence[Part]:
         """A fetch a batch; a universe of one batch is fetched by the job itself."""
         runs = split_runs(arguments["symbols"], arguments["batch_size"])
         if len(runs) == 1:

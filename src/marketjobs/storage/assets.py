@@ -11,7 +11,7 @@ from typing import Any
 
 from marketjobs.domain.assets import AssetClass, AssetFacts
 from marketjobs.storage.database import Database, Transaction
-from marketjobs.storage.many import among, chunks
+from marketjobs.storage.many import among, chunks, insert_many
 
 ACTIVE, INACTIVE = "active", "inactive"
 EVERYBODY = "marketjobs"
@@ -65,11 +65,13 @@ def ensure_in(tx: Transaction, symbols: Iterable[str], status: str = ACTIVE) -> 
     new = [symbol for symbol in wanted if symbol not in found]
     if not new:
         return found
-    tx.run_many(
-        "INSERT INTO asset (symbol, asset_class, status, created_at) VALUES (?, ?, ?, {now})"
-        " ON CONFLICT (symbol) DO NOTHING",
+    now = tx.now()
+    insert_many(
+        tx,
+        "INSERT INTO asset (symbol, asset_class, status, created_at)",
         # In one order for all: of processes that make the same, none waits for the other.
-        [(symbol, AssetClass.UNKNOWN.value, status) for symbol in sorted(new)],
+        [(symbol, AssetClass.UNKNOWN.value, status, now) for symbol in sorted(new)],
+        "ON CONFLICT (symbol) DO NOTHING",
     )
     return found | ids(tx, new)
 
@@ -197,13 +199,20 @@ def describe(tx: Transaction, facts: Mapping[str, AssetFacts], provider: str) ->
         tx.run_many(
             "UPDATE asset SET name = ?, asset_class = ?, currency = ?, exchange = ?, timezone = ? WHERE id = ?", changed
         )
-        tx.run_many(
-            "INSERT INTO asset_alias (asset_id, provider, symbol, currency) SELECT a.id, ?, ?, ? FROM asset AS a"
-            " WHERE a.id = ? AND NOT EXISTS (SELECT 1 FROM asset_alias AS l WHERE l.asset_id = a.id"
-            " AND l.provider = ? AND l.symbol = ? AND l.valid_to IS NULL)",
+        known = set(
+            tx.tuples(
+                f"SELECT asset_id, symbol FROM asset_alias WHERE asset_id IN {among(one.id for one in found.values())}"
+                " AND provider = ? AND valid_to IS NULL",
+                (provider,),
+            )
+        )
+        insert_many(
+            tx,
+            "INSERT INTO asset_alias (asset_id, provider, symbol, currency)",
             [
-                (provider, symbol, facts[symbol].currency, found[symbol].id, provider, symbol)
+                (found[symbol].id, provider, symbol, facts[symbol].currency)
                 for symbol in sorted(found)
+                if (found[symbol].id, symbol) not in known
             ],
         )
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import Interval
 from marketjobs.storage.database import Transaction
+from marketjobs.storage.many import insert_many
 
 if TYPE_CHECKING:
     from marketjobs.storage.postgres import PostgresTransaction
@@ -50,9 +51,11 @@ def upsert_many(tx: Transaction, batches: Sequence[Batch]) -> list[Stored]:
     """
     filled = [batch for batch in batches if batch.bars]
     # Here asset and provider are checked, for all rows of a batch: bars themselves refer to nothing.
-    tx.run_many(
-        "INSERT INTO bar_supplier (asset_id, provider_id) VALUES (?, ?) ON CONFLICT (asset_id, provider_id) DO NOTHING",
+    insert_many(
+        tx,
+        "INSERT INTO bar_supplier (asset_id, provider_id)",
         sorted({(batch.asset, batch.provider) for batch in filled}),
+        "ON CONFLICT (asset_id, provider_id) DO NOTHING",
     )
     is_file = tx.dialect == "sqlite"
     before = _stored_sqlite(tx, batches) if is_file else _stored_postgres(tx, batches)

@@ -12,7 +12,7 @@ from marketjobs.domain.ranges import Range, merge
 from marketjobs.storage.assets import lock
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Transaction
-from marketjobs.storage.many import among
+from marketjobs.storage.many import among, insert_many
 
 EXTENDED = 100
 """Added to an interval's code in `bar_coverage`: asked for with pre- and post-market.
@@ -187,10 +187,11 @@ def replace_coverage(
     if gone:
         tx.run_many("DELETE FROM bar_coverage WHERE asset_id = ? AND interval = ? AND start_ts = ?", gone)
     if new:
-        tx.run_many(
-            "INSERT INTO bar_coverage (asset_id, interval, start_ts, end_ts) VALUES (?, ?, ?, ?)"
-            " ON CONFLICT (asset_id, interval, start_ts) DO UPDATE SET end_ts = excluded.end_ts",
+        insert_many(
+            tx,
+            "INSERT INTO bar_coverage (asset_id, interval, start_ts, end_ts)",
             new,
+            "ON CONFLICT (asset_id, interval, start_ts) DO UPDATE SET end_ts = excluded.end_ts",
         )
 
 
@@ -237,16 +238,17 @@ def upsert_actions_many(
     tx: Transaction, found: Iterable[tuple[int, Iterable[Action]]], provider: int, fetched_at: int
 ) -> int:
     """The same of many assets: (asset, its actions)."""
-    rows = [
-        (asset, action.ts, action.kind, action.value, provider, fetched_at) for asset, some in found for action in some
-    ]
-    if not rows:
-        return 0
-    return tx.run_many(
-        "INSERT INTO corporate_action (asset_id, ts, kind, value, provider_id, fetched_at) VALUES (?, ?, ?, ?, ?, ?)"
-        " ON CONFLICT (asset_id, ts, kind) DO UPDATE SET value = excluded.value, provider_id = excluded.provider_id,"
+    rows = {
+        (asset, action.ts, action.kind): (asset, action.ts, action.kind, action.value, provider, fetched_at)
+        for asset, some in found
+        for action in some
+    }
+    return insert_many(
+        tx,
+        "INSERT INTO corporate_action (asset_id, ts, kind, value, provider_id, fetched_at)",
+        list(rows.values()),
+        "ON CONFLICT (asset_id, ts, kind) DO UPDATE SET value = excluded.value, provider_id = excluded.provider_id,"
         " fetched_at = excluded.fetched_at WHERE corporate_action.value <> excluded.value",
-        rows,
     )
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from marketjobs.domain.rates import Rate
 from marketjobs.storage.database import Row, Transaction
+from marketjobs.storage.many import insert_many
 
 KEEP_SHARE = 64
 """Old uses are trimmed once in so many grants, not at each."""
@@ -58,37 +59,59 @@ def reserve(
     tx: Transaction, key: str, rates: Sequence[Rate], *, horizon_seconds: float, lead_seconds: float = 0.0
 ) -> Slot | Later:
     """Grant the next call if its instant lies within the horizon, all rates and blocks considered at once."""
+    answer = reserve_many(tx, key, rates, 1, horizon_seconds=horizon_seconds, lead_seconds=lead_seconds)
+    return answer if isinstance(answer, Later) else answer[0]
+
+
+def reserve_many(
+    tx: Transaction,
+    key: str,
+    rates: Sequence[Rate],
+    most: int,
+    *,
+    horizon_seconds: float,
+    lead_seconds: float = 0.0,
+) -> list[Slot] | Later:
+    """The next calls that may leave at the instant of the first of them: one at least, ``most`` at most, which is
+    never more than the calls of any of the rates."""
     row, now = _locked(tx, key)
     number: int = row["granted"] + 1
     # A clock that was set back must not let calls leave before those that were granted already.
     earliest, why, held = max(now + lead_seconds, row["last_ts"]), "", False
     if row["blocked_until"] > earliest:
         earliest, why, held = row["blocked_until"], row["blocked_why"] or "held", True
+    after: list[tuple[int, float]] = []  # what each of these calls counts from: its place among them, and an instant
     for rate in rates:
-        use = tx.first(
-            "SELECT ts FROM provider_budget_use WHERE key = :key AND number = :number",
-            {"key": key, "number": number - rate.calls},
-        )
-        if use is not None and use["ts"] + rate.seconds + rate.guard_seconds > earliest:
-            earliest, why, held = use["ts"] + rate.seconds + rate.guard_seconds, f"budget {rate}", False
+        for use in tx.all(
+            "SELECT number, ts FROM provider_budget_use WHERE key = :key AND number BETWEEN :first AND :last",
+            {"key": key, "first": number - rate.calls, "last": number - rate.calls + most - 1},
+        ):
+            place, instant = use["number"] + rate.calls - number, use["ts"] + rate.seconds + rate.guard_seconds
+            after.append((place, instant))
+            if place == 0 and instant > earliest:
+                earliest, why, held = instant, f"budget {rate}", False
     if earliest - now > horizon_seconds:
         return Later(earliest - now, why, held)
-    grant_id = uuid.uuid4().hex
-    tx.run(
-        "INSERT INTO provider_budget_use (key, number, ts, grant_id) VALUES (:key, :number, :ts, :grant)",
-        {"key": key, "number": number, "ts": earliest, "grant": grant_id},
+    count = min((place for place, instant in after if instant > earliest), default=most)
+    delay, after_hold = max(0.0, earliest - now), row["holds"] > 0
+    slots = [Slot(key, uuid.uuid4().hex, earliest, delay, after_hold) for _ in range(count)]
+    insert_many(
+        tx,
+        "INSERT INTO provider_budget_use (key, number, ts, grant_id)",
+        [(key, number + place, earliest, slot.grant_id) for place, slot in enumerate(slots)],
     )
+    newest = number + count - 1
     tx.run(
         "UPDATE provider_budget SET granted = :number, last_ts = :ts WHERE key = :key",
-        {"key": key, "number": number, "ts": earliest},
+        {"key": key, "number": newest, "ts": earliest},
     )
-    if number % KEEP_SHARE == 0:
-        most = max((rate.calls for rate in rates), default=0)
+    if newest // KEEP_SHARE > (number - 1) // KEEP_SHARE:
+        widest = max((rate.calls for rate in rates), default=0)
         tx.run(
             "DELETE FROM provider_budget_use WHERE key = :key AND number <= :old",
-            {"key": key, "old": number - most - 1},
+            {"key": key, "old": newest - widest - 1},
         )
-    return Slot(key, grant_id, earliest, max(0.0, earliest - now), row["holds"] > 0)
+    return slots
 
 
 def restamp(tx: Transaction, slot: Slot, rates: Sequence[Rate], ahead_seconds: float) -> float | None:
