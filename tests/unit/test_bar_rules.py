@@ -325,7 +325,7 @@ def test_what_older_adjusted_closes_are_worth_after_a_dividend(
 # -- by whole columns --------------------------------------------------------------------------------------
 
 PRICES = st.sampled_from([10.0, 10.5, 11.0])
-FIGURES = PRICES | st.sampled_from([0.0, -1.0, 13.0, math.nan, math.inf, None, 11, "11"])
+FIGURES = PRICES | st.sampled_from([0.0, -1.0, 13.0, math.nan, math.inf, None, 11, "11", []])
 BEFORE_THE_RANGE = row(MONDAY - timedelta(days=1), open=None)
 """Is dropped whatever it holds, and beside it the others are looked at one by one."""
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import chain
 from operator import le, lt
 from statistics import median
+from types import NoneType
 from typing import Any, NamedTuple
 
 from marketjobs.domain.assets import AssetFacts
@@ -198,6 +199,7 @@ def _plainly_sound(answer: BarAnswer, now: float) -> list[Bar] | None:
     if not answer.rows:
         return []
     stamps, at, first, high, low, last, adj, volume = zip(*answer.rows, strict=True)
+    adjusted = set(map(type, adj))
     is_sound = (
         set(map(type, chain(first, high, low, last))) == {float}
         and set(map(type, volume)) == {int}
@@ -209,7 +211,7 @@ def _plainly_sound(answer: BarAnswer, now: float) -> list[Bar] | None:
         and all(map(le, last, high))
         and min(low) > 0
         and max(high) < math.inf
-        and (set(adj) == {None} or (set(map(type, adj)) == {float} and min(adj) > 0 and math.isfinite(sum(adj))))
+        and (adjusted == {NoneType} or (adjusted == {float} and min(adj) > 0 and math.isfinite(sum(adj))))
         and min(volume) >= 0
         and max(at) <= now + CLOCK_TOLERANCE_SECONDS
         and not (answer.query.interval.is_intraday and any(stamp % 60 for stamp in stamps))

@@ -43,11 +43,12 @@ class BudgetGate:
         self._horizon = min(shortest / 2, patience_seconds)
         self._slack = min((rate.guard_seconds for rate in self._rates), default=1.0) / 3
         self._lead = 0.0
-        # Calls granted together, for the threads that ask next, with the instant (monotonic) that they leave at.
-        # Only where a call may be late for a while; a tenth of a second, so that a hold is seen by all soon.
+        # Calls granted together, for the threads that ask next, with the instant (monotonic) that they leave at: only
+        # where a call may be late for as long as they are kept, which is so short that a hold is seen by all soon.
         fewest = min((rate.calls for rate in self._rates), default=GRANTED_AT_ONCE * SHARE_OF_A_RATE)
         self._at_once = min(GRANTED_AT_ONCE, fewest // SHARE_OF_A_RATE) if self._slack >= KEPT_SECONDS else 1
         self._kept: list[tuple[budgets.Slot, float]] = []
+        self._kept_until = 0.0
 
     def spend(self) -> None:
         """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
@@ -67,7 +68,7 @@ class BudgetGate:
         with self._turn:
             began = time.monotonic()
             self._require_wanted()
-            if self._kept and began - self._kept[0][1] > KEPT_SECONDS:
+            if began > self._kept_until:
                 self._give_back_kept()
             with suppress(IndexError):  # whoever holds the provider takes them away
                 return self._counted(*self._kept.pop())
@@ -89,7 +90,7 @@ class BudgetGate:
                 self._lead = min(0.02, time.monotonic() - began_asking)
                 if not isinstance(answer, budgets.Later):
                     granted = [(slot, locked_at + slot.delay_seconds) for slot in answer]
-                    self._kept = granted[1:]
+                    self._kept, self._kept_until = granted[1:], locked_at + KEPT_SECONDS
                     return self._counted(*granted[0])
                 # A rate is waited for here; a hold is the job's to wait for, where people see it.
                 patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
