@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sqlite3
+import threading
 import time
 from typing import Any
 
@@ -88,6 +90,16 @@ def hang() -> None:
 def soft() -> None:
     leave("soft")
     time.sleep(20)
+
+
+@app.task(name="tests.locks", queue="default", time_limit=60, soft_time_limit=1)
+def locks(seconds: float) -> None:
+    """Holds the store (a file) for some seconds beyond its end, so that its outcome has to wait."""
+    file = config.current().database_file
+    assert file is not None
+    connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+    connection.execute("BEGIN IMMEDIATE")
+    threading.Timer(seconds, connection.close).start()
 
 
 @app.task(name="tests.nested", queue="default")

@@ -40,6 +40,16 @@ def test_a_soft_limit_is_tried_again_and_told(machine: Machine) -> None:
     assert audit(machine, [job_id]) == {"dead": 1}
 
 
+def test_a_soft_limit_that_comes_while_the_outcome_is_written_costs_nothing(machine: Machine) -> None:
+    worker = machine.test_worker(1)
+    job_id = machine.python("import json; from jobs_for_tests import locks; print(json.dumps(locks.delay(4.0).id))")
+    row = machine.in_state(job_id, "succeeded", "dead", "waiting", seconds=40)
+    assert (row["state"], row["attempt"]) == ("succeeded", 1)
+    assert "Soft time limit (1s) exceeded" in worker.err
+    assert "Traceback" not in worker.err
+    assert audit(machine, [job_id]) == {"succeeded": 1}
+
+
 @pytest.mark.pairs(few=("embedded-sqlite", "rabbitmq-sqlite"))
 def test_a_job_longer_than_its_lease_runs_once(pair: Machine) -> None:
     pair.test_worker(2, **LEASE)

@@ -22,6 +22,7 @@ from marketjobs.errors import ConfigError, InvalidInput, JobFailed, JobNotFinish
 from marketjobs.services import attempts, jobs, watch
 from marketjobs.services.attempts import Delayed
 from marketjobs.services.context import JobContext, current_context
+from marketjobs.tasks.limits import soft_limit
 from marketjobs.tasks.runtime import is_stopping, runtime
 
 HEADER = "marketjobs_row"
@@ -145,9 +146,10 @@ class JobTask(Task):
             jobs.leave(runtime(), request.id)
             raise Ignore(f"job {request.id} is left to another worker: this one stops")
         try:
-            job = attempts.execute(runtime(), request.id, self._body)
-            if job is None and self._adopt(args, kwargs):
+            with soft_limit.of_attempt():
                 job = attempts.execute(runtime(), request.id, self._body)
+                if job is None and self._adopt(args, kwargs):
+                    job = attempts.execute(runtime(), request.id, self._body)
         except SystemExit:
             _leave_pool()
             raise
@@ -175,7 +177,8 @@ class JobTask(Task):
         assert ctx.job is not None
         self.request.retries = ctx.job.attempt - 1
         try:
-            result = self.run(**ctx.job.arguments)
+            with soft_limit.ends_body():
+                result = self.run(**ctx.job.arguments)
         except SoftTimeLimitExceeded as exc:
             raise TimeLimit("it ran longer than its soft time limit") from exc
         except MemoryError as exc:
