@@ -18,7 +18,7 @@ from urllib.parse import SplitResult, urlsplit, urlunsplit
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.ranges import check_period
 from marketjobs.domain.rates import Rate, parse_rates
-from marketjobs.errors import ConfigError, InvalidInput
+from marketjobs.errors import ConfigError, InvalidInput, StorageUnavailable
 from marketjobs.sections import (
     NoList,
     Secret,
@@ -473,7 +473,8 @@ def ensure_home(settings: Settings) -> Path:
     """Create the data folder with mode 0700.
 
     Raises:
-        ConfigError: it can't be created or written.
+        ConfigError: it can't be created, or is not ours to write.
+        StorageUnavailable: its file system is read-only (a disk that failed?).
     """
     home = settings.home
     try:
@@ -483,6 +484,8 @@ def ensure_home(settings: Settings) -> Path:
             f"the data folder {home} can't be created: {exc.strerror}",
             hint="set MARKETJOBS_HOME to a folder of yours",
         ) from exc
+    if hasattr(os, "statvfs") and os.statvfs(home).f_flag & os.ST_RDONLY:
+        raise StorageUnavailable(f"the data folder {home} lies on a read-only file system", hint="mount it to write")
     if not os.access(home, os.W_OK | os.X_OK):
         raise ConfigError(f"the data folder {home} can't be written", hint="set MARKETJOBS_HOME to a folder of yours")
     return home

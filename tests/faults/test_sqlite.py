@@ -153,9 +153,26 @@ def test_read_only(machine: Machine, disk: Path) -> None:
         for ran in at_once(machine, *QUESTIONS, ("prices", "AAPL")):  # reading goes on
             ran.ok()
         assert "read-only" in in_time(machine, "doctor").ok(1).out
+        for command in ("worker", "up"):  # each of its processes would end at its start
+            in_time(machine, command).refused(6, "read-only")
     finally:
         mount("-o", "remount,rw", str(disk))
     assert machine.jobs() == before
     ids = [row["id"] for row in before]
     assert audit(machine, ids) == {"succeeded": 1}
     machine.run(*FETCH, "--force").ok()
+
+
+def test_a_data_folder_on_a_read_only_disk(machine: Machine, disk: Path) -> None:
+    """The embedded queue too; the store was closed, and SQLite opens none there."""
+    del machine.env["MARKETJOBS_DATABASE__URL"]
+    machine.env["MARKETJOBS_HOME"] = str(disk)
+    machine.run("init").ok()
+    mount("-o", "remount,ro", str(disk))
+    try:
+        for command in ((*FETCH, "--no-wait"), ("status",), ("worker",)):
+            in_time(machine, *command).refused(6, str(disk), "read-only")
+        assert "read-only" in in_time(machine, "doctor").ok(1).out
+    finally:
+        mount("-o", "remount,rw", str(disk))
+    machine.run(*FETCH).ok()

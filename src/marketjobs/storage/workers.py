@@ -8,6 +8,9 @@ from typing import Any
 
 from marketjobs.storage.database import Row, Transaction
 
+FORGOTTEN_SECONDS = 7 * 86_400.0
+"""After its last heartbeat."""
+
 
 @dataclass(frozen=True, slots=True)
 class Worker:
@@ -79,8 +82,8 @@ def listed(tx: Transaction, within_seconds: float) -> list[Worker]:
     return [_worker(row) for row in tx.all(sql, {"within": within_seconds})]
 
 
-def forget(tx: Transaction, older_than_seconds: float) -> int:
-    return tx.run("DELETE FROM worker WHERE heartbeat_at < {now} - :age", {"age": older_than_seconds})
+def forget(tx: Transaction) -> int:
+    return tx.run("DELETE FROM worker WHERE heartbeat_at < {now} - :age", {"age": FORGOTTEN_SECONDS})
 
 
 def done_by(tx: Transaction, within_seconds: float) -> Iterable[Row]:

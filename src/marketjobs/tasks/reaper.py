@@ -30,7 +30,6 @@ PRUNE_SECONDS = 30.0
 PRUNED_SLICES = 20
 """Of one look: some thousand jobs within a second, as fast as jobs can end, and the mending goes on."""
 CLOCK_SECONDS = 5.0
-FORGET_WORKERS_SECONDS = 7 * 86_400.0
 
 
 class Reaper:
@@ -105,7 +104,7 @@ class Reaper:
             for row in living:
                 workers.beat(tx, row.id, answered=row.id in self._answered)
                 self._answered.discard(row.id)
-            workers.forget(tx, FORGET_WORKERS_SECONDS)
+            workers.forget(tx)
 
     def _ping(self) -> None:
         """Ask the workers through the broker: one that lives and does not answer is deaf."""

@@ -32,8 +32,8 @@ from marketjobs.tasks.probe import broker_check
 log = logging.getLogger(__name__)
 LOOK_SECONDS = 0.1
 QUICK_DEATH_SECONDS = 10.0
-MOST_QUICK_DEATHS = 5
-LONGEST_BACKOFF_SECONDS = 10.0
+MOST_QUICK_DEATHS = 10
+LONGEST_BACKOFF_SECONDS = 4.0
 REAPER_STOPS_SECONDS = 5.0
 COLD_STOP_SECONDS = 4.0
 """A cold stop hands the jobs back at once; what still runs after so long hangs.  (billiard's pool waits for ever on a
@@ -270,8 +270,10 @@ def run(runtime: Runtime, programs: Sequence[Program]) -> int:
     """Keep programs running until a signal; the exit code.
 
     Raises:
+        StorageError: the store is away, or can't be written.
         BrokerUnusable: the broker refuses us, which waiting would not change.
     """
+    _look_at_store(runtime)
     _look_at_broker(runtime)
     names = ", ".join(program.name for program in programs if program.name != "reaper")
     works = any(program.name == "worker" for program in programs)
@@ -281,6 +283,12 @@ def run(runtime: Runtime, programs: Sequence[Program]) -> int:
         sweep(runtime.settings.home / "queue")
     say(f"{names} starting on {broker_label(runtime.settings)}; Ctrl-C stops")
     return Supervisor(runtime, programs).run()
+
+
+def _look_at_store(runtime: Runtime) -> None:
+    """One that can't be written would stop each program at its start, over and over."""
+    with runtime.database.write() as tx:
+        workers.forget(tx)
 
 
 def _look_at_broker(runtime: Runtime) -> None:
