@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import time
 import uuid
 from collections.abc import Sequence
@@ -98,9 +99,8 @@ def refuse(runtime: Runtime, task: str, arguments: JsonDict, job_id: str, error:
 
 def _children(parent: JobRequest, parts: Sequence[Part], delay_seconds: float, queue: str | None) -> list[JobRequest]:
     # Ids in ascending order keep the order of the request without a column for it.
-    ids = sorted(str(uuid.uuid4()) for _ in parts)
     children = []
-    for child_id, part in zip(ids, parts, strict=True):
+    for child_id, part in zip(sorted(_random_ids(len(parts))), parts, strict=True):
         kind = kinds.kind_of(part.task)
         delay = delay_seconds + part.delay_seconds
         children.append(
@@ -117,6 +117,15 @@ def _children(parent: JobRequest, parts: Sequence[Part], delay_seconds: float, q
             )
         )
     return children
+
+
+def _random_ids(count: int) -> list[str]:
+    """UUIDs of version 4; each made by itself asks the system for its bytes, and costs ten times as much."""
+    digits = os.urandom(16 * count).hex()
+    return [
+        f"{one[:8]}-{one[8:12]}-4{one[13:16]}-{'89ab'[int(one[16], 16) % 4]}{one[17:20]}-{one[20:]}"
+        for one in (digits[start : start + 32] for start in range(0, len(digits), 32))
+    ]
 
 
 def _join_key(task: str, identity: JsonDict) -> str:

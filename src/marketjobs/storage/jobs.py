@@ -5,7 +5,7 @@ A step that may be refused says so in what it returns; deciding what a refusal m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from marketjobs.domain.jobs import (
     FINAL_STATES,
     WAITS_FOR_A_RETRY,
     WAITS_FOR_CHILDREN,
+    WAITS_FOR_ITS_TIME,
     Job,
     JobRequest,
     JobState,
@@ -68,9 +69,48 @@ def insert(tx: Transaction, request: JobRequest) -> tuple[Job, bool]:
     raise StorageUnavailable("equal jobs come and go too quickly to join one", hint="run it again")
 
 
-def insert_many(tx: Transaction, requests: Iterable[JobRequest]) -> None:
-    """Children: many rows in one statement, none of them joins."""
-    tx.run_many(_INSERT, [_values(request) for request in requests])
+_ROWS = {
+    "sqlite": "(SELECT "
+    + ", ".join(
+        f"json_extract(value, '$.{name}') AS {name}" for name in ("id", "task", "queue", "state", "arguments", "delay")
+    )
+    + " FROM json_each(:rows))",
+    "postgresql": """json_to_recordset(:rows) AS part(
+        id text, task text, queue text, state text, arguments text, delay float8)""",
+}
+"""Rows of one JSON text: a value that is bound, and a call of the clock, cost more than their row."""
+
+
+def insert_many(tx: Transaction, requests: Sequence[JobRequest]) -> None:
+    """Many rows in one statement: of one parent, priority and number of attempts.  None of them joins."""
+    first = requests[0]
+    rows = [
+        {
+            "id": one.id,
+            "task": one.task,
+            "queue": one.queue,
+            "state": JobState.WAITING if one.delay_seconds > 0 else JobState.QUEUED,
+            "arguments": orjson.dumps(one.arguments).decode(),
+            "delay": one.delay_seconds,
+        }
+        for one in requests
+    ]
+    tx.run(
+        f"""
+        INSERT INTO job (id, task, queue, state, arguments, parent_id, priority, attempt, max_attempts, token,
+                         submitted_at, run_at, cancel_requested, progress, waits_for)
+        SELECT id, task, queue, state, arguments, :parent, :priority, 0, :max_attempts, 0,
+               clock.now, clock.now + delay, 0, 0, CASE WHEN state = 'waiting' THEN :waits_for END
+        FROM (SELECT {{now}} AS now) AS clock, {_ROWS[tx.dialect]}
+        """,
+        {
+            "rows": orjson.dumps(rows).decode(),
+            "parent": first.parent_id,
+            "priority": first.priority,
+            "max_attempts": first.max_attempts,
+            "waits_for": WAITS_FOR_ITS_TIME,
+        },
+    )
 
 
 def _values(request: JobRequest) -> dict[str, Any]:
@@ -109,10 +149,18 @@ def _with_its_parts(tx: Transaction, job: Job) -> Job:
 
 
 def find(tx: Transaction, text: str) -> list[Job]:
-    """Jobs whose id is, begins or ends with ``text`` (at most ten)."""
+    """Jobs whose id is, begins or ends with ``text`` (at most ten); an end of eight characters or more means a request
+    rather than a part."""
     exact = get(tx, text)
     if exact is not None:
         return [exact]
+    tail = tx.all(
+        f"SELECT {_WHOLE} FROM job WHERE parent_id IS NULL AND substr(id, length(id) - 7) = :tail LIMIT 100",
+        {"tail": text[-8:]},
+    )
+    rows = [row for row in tail if row["id"].endswith(text)][:10]
+    if rows:
+        return [_job(row) for row in rows]
     # A look at each id: the order of a text differs from one database to another.
     rows = tx.all(
         f"SELECT {_WHOLE} FROM job WHERE id IN (SELECT id FROM job WHERE substr(id, 1, :length) = :text"

@@ -9,9 +9,9 @@ from typing import Any
 from marketjobs.errors import SchemaMismatch
 from marketjobs.storage.database import Database
 
-HEAD = "0007"
+HEAD = "0008"
 """The newest migration; a test compares it with migrations/versions."""
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
 MIGRATION_PATIENCE_SECONDS = 60.0
 
 

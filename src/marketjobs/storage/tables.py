@@ -9,7 +9,10 @@ from __future__ import annotations
 from sqlalchemy import BigInteger, Column, Float, ForeignKey, Index, Integer, SmallInteger, Text, text
 from sqlmodel import Field, SQLModel
 
-OPEN = "state IN ('queued', 'waiting', 'running')"
+JOINS = "join_key IS NOT NULL AND state IN ('queued', 'waiting', 'running')"
+FINISHED = "finished_at IS NOT NULL"
+TAIL = "substr(id, length(id) - 7)"
+"""The last eight characters of an id, as people type them."""
 TOP = "parent_id IS NULL"
 CHILD = "parent_id IS NOT NULL"
 ENDED = "parent_id IS NULL AND finished_at IS NOT NULL AND state <> 'dead'"
@@ -164,14 +167,20 @@ class JobRow(SQLModel, table=True):
         Index("ix_job_due", "state", "run_at"),
         Index("ix_job_submitted", "submitted_at"),
         Index("ix_job_state", "state", "submitted_at"),
-        Index("ix_job_finished", "finished_at", "queue", "state"),
+        Index(
+            "ix_job_finished",
+            *("finished_at", "queue", "state"),
+            sqlite_where=text(FINISHED),
+            postgresql_where=text(FINISHED),
+        ),
         Index("ix_job_top", "submitted_at", "id", sqlite_where=text(TOP), postgresql_where=text(TOP)),
         Index("ix_job_unsent", "priority", "run_at", sqlite_where=text(UNSENT), postgresql_where=text(UNSENT)),
         Index("ix_job_parents", "id", sqlite_where=text(PARENT), postgresql_where=text(PARENT)),
         Index("ix_job_parent", "parent_id", "state", sqlite_where=text(CHILD), postgresql_where=text(CHILD)),
         Index("ix_job_ended", "finished_at", sqlite_where=text(ENDED), postgresql_where=text(ENDED)),
         Index("ix_job_dead", "state", "finished_at", sqlite_where=text(DEAD), postgresql_where=text(DEAD)),
-        Index("ux_job_join", "join_key", unique=True, sqlite_where=text(OPEN), postgresql_where=text(OPEN)),
+        Index("ix_job_tail", text(TAIL), sqlite_where=text(TOP), postgresql_where=text(TOP)),
+        Index("ux_job_join", "join_key", unique=True, sqlite_where=text(JOINS), postgresql_where=text(JOINS)),
     )
 
     id: str = Field(sa_column=Column(Text, primary_key=True))
