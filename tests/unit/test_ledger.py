@@ -1223,14 +1223,14 @@ def test_the_reaper_asks_the_broker_only_when_something_is_overdue(steps: Steps,
 
 
 def test_a_retry_is_sent_when_its_time_has_come(steps: Steps, fake: Fake, broker: Broker) -> None:
-    fake.work = failing(OSError("later"))
+    fake.work = failing(Delayed(600.0, OSError("later")))
     job = steps.submit()
     steps.execute(job)
     broker.sent.clear()
-    steps.let_time_pass(1)
+    steps.let_time_pass(10)
     steps.reap()
     assert broker.sent == []
-    steps.let_time_pass(10)
+    steps.let_time_pass(600)
     steps.reap()
     assert broker.sent == [job.id]
 
