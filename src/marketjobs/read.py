@@ -1,7 +1,8 @@
-"""Reading what is stored, for programs and notebooks: `marketjobs.read.bars("AAPL")`."""
+"""Reading what is stored, for programs and notebooks: `marketjobs.read.bars("AAPL")`, `latest_closes`."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from functools import cache
@@ -92,6 +93,19 @@ def bars(
         )
         for row in rows
     ]
+
+
+def latest_closes(symbols: Iterable[str], interval: str = "1d", *, runtime: Runtime | None = None) -> dict[str, float]:
+    """The newest stored close of each symbol, by symbol; those of which nothing is stored are left out.
+
+    Raises:
+        InvalidInput: no symbol or interval looks like that.
+        StorageError: the store does not answer.
+    """
+    unit = Interval.of(interval)
+    wanted = list(dict.fromkeys(normalise_symbol(one) for one in symbols))
+    with (runtime or _runtime()).database.read() as tx:
+        return stored.latest_closes(tx, wanted, unit)
 
 
 def _from(start: date | None, unit: Interval, zone: tzinfo) -> int | None:

@@ -265,6 +265,19 @@ class StoreContract:
         assert [one.bar.ts for one in stored(database, end=stamps[4], last=1)] == [stamps[3]]
         assert stored(database, "NONE") == []
 
+    def test_the_latest_closes_of_many(self, database: Database, asset: int) -> None:
+        others = assets.ensure(database, ["MSFT", "EMPTY", "WEEKLY", *(f"MORE{number}" for number in range(600))])
+        put(database, asset, [bar(0), bar(1, 11.0), bar(2, 12.0, provisional=True)])
+        put(database, others["MSFT"], [bar(5, 20.0)])
+        put(database, others["MORE599"], [bar(5, 30.0)])
+        with database.write() as tx:
+            provider = bars.provider_id(tx, "yahoo")
+            bars.upsert(tx, others["WEEKLY"], Interval.WEEK_1, [bar(0, 40.0)], provider, 1)
+        with database.read() as tx:
+            found = bars.latest_closes(tx, ["AAPL", "UNKNOWN", *others], DAY)
+            assert bars.latest_closes(tx, [], DAY) == {}
+        assert found == {"AAPL": 12.0, "MSFT": 20.0, "MORE599": 30.0}
+
     def test_what_overlaps_is_found_on_both_sides(self, database: Database, asset: int) -> None:
         put(database, asset, [bar(number) for number in (0, 1, 2, 10, 11)])
         with database.read() as tx:

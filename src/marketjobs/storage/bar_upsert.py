@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, cast
 
 from marketjobs.domain.bars import Bar
@@ -157,25 +159,33 @@ _ROW_TAIL = struct.Struct(">" + "".join(_FIELDS[kind] for kind in "hiq"))
 _DOUBLE = struct.Struct(">id")
 
 
+_NUMBER, _BAR = itemgetter(0), itemgetter(slice(1, None))
+
+
 def _stored_postgres(tx: Transaction, batches: Sequence[Batch]) -> list[list[tuple[Any, ...]]]:
     stored: list[list[tuple[Any, ...]]] = [[] for _ in batches]
-    # Whole numbers all of them: nothing to bind, and any number of them fits.
+    # Whole numbers all of them: nothing to bind, and any number of them fits.  And never prepared: a plan that was
+    # made while the table was empty would read all of it for each range.
     ranges = ", ".join(
         f"({number}, {batch.asset}, {batch.interval.code}, {batch.bars[0].ts}, {batch.bars[-1].ts})"
         for number, batch in enumerate(batches)
         if batch.bars
     )
     if ranges:
+        # By LATERAL a walk through the key for each range: nothing is sorted, and nothing joined in another way.
         rows = tx.tuples(
             f"""
-            SELECT number, {BAR_COLUMNS} FROM (VALUES {ranges}) AS wanted (number, asset, code, first, last)
-            JOIN price_bar AS bar ON bar.asset_id = wanted.asset AND bar.interval = wanted.code::smallint
-                                 AND bar.ts BETWEEN wanted.first AND wanted.last
-            ORDER BY number, ts
+            SELECT number, bar.* FROM (VALUES {ranges}) AS wanted (number, asset, code, first, last)
+            CROSS JOIN LATERAL (
+                SELECT {BAR_COLUMNS} FROM price_bar
+                WHERE asset_id = wanted.asset AND interval = wanted.code::smallint
+                  AND ts BETWEEN wanted.first AND wanted.last
+                ORDER BY ts
+            ) AS bar
             """
         )
-        for row in rows:
-            stored[row[0]].append(row[1:])
+        for number, found in groupby(rows, _NUMBER):
+            stored[number] += map(_BAR, found)
     return stored
 
 

@@ -12,7 +12,7 @@ from marketjobs.domain.ranges import Range, merge
 from marketjobs.storage.assets import lock
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Transaction
-from marketjobs.storage.many import among, insert_many
+from marketjobs.storage.many import among, chunks, insert_many
 
 EXTENDED = 100
 """Added to an interval's code in `bar_coverage`: asked for with pre- and post-market.
@@ -285,6 +285,23 @@ def read(
     rows = [ReadBar(Bar._make((*row[:7], bool(row[7]))), row[8], row[9]) for row in tx.tuples(sql, params)]
     rows.reverse()
     return rows
+
+
+def latest_closes(tx: Transaction, symbols: Sequence[str], interval: Interval) -> dict[str, float]:
+    """The newest close of each of these symbols that has any: one seek each, however long the series are."""
+    found: dict[str, float] = {}
+    for part in chunks(symbols):
+        rows = tx.tuples(
+            f"""
+            WITH wanted (symbol) AS (VALUES {", ".join(["(?)"] * len(part))})
+            SELECT asset.symbol, (
+                SELECT close FROM price_bar WHERE asset_id = asset.id AND interval = ? ORDER BY ts DESC LIMIT 1
+            ) FROM wanted JOIN asset ON asset.symbol = wanted.symbol
+            """,
+            (*part, interval.code),
+        )
+        found.update((symbol, close) for symbol, close in rows if close is not None)
+    return found
 
 
 def latest(tx: Transaction) -> list[tuple[str, str, int, int]]:

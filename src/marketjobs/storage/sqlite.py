@@ -15,6 +15,9 @@ from marketjobs.storage.pool import Pool
 
 NOW = "((julianday('now') - 2440587.5) * 86400.0)"
 WAL_TRIES = 100
+CACHE_KIB = 4096
+"""Pages that a connection keeps.  SQLite's own 2 MiB are a little less than what the ends of 500 series need, and to
+read a page again costs more than to look in it."""
 OLDEST_SQLITE = (3, 35)
 
 
@@ -150,6 +153,7 @@ def connect(path: Path, *, busy_seconds: float = BUSY_SECONDS) -> sqlite3.Connec
         if connection.execute("PRAGMA journal_mode").fetchone()[0] != "wal":
             _switch_to_wal(connection)
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
     except BaseException:
         connection.close()
         raise
