@@ -1,6 +1,6 @@
 """Upserts of bars: ours against what one would write otherwise, into the same table.
 
-    python benchmarks/upserts.py [--symbols 400] [--bars 250] [--rounds 5] [--server ''] [--json]
+    python benchmarks/upserts.py [--symbols 240] [--bars 250] [--rounds 3] [--server ''] [--json]
 
 SQLite: against SQLAlchemy Core's executemany of an upsert, against the ORM a row at a time (which is given fewer), and
 against an append without any index.  PostgreSQL: against psycopg's binary COPY straight into the table, which can't
@@ -250,7 +250,9 @@ def on_sqlite(url: str, symbols: int, bars: int, count: int) -> list[Table]:
             if peer in costs:
                 pair = {name: costs[name] for name in ("marketjobs", peer)}
                 wanted = {} if case == "changed" else {"marketjobs": least}
-                tables.append(Table(title, "rows/CPU s", column(pair, "rows_per_cpu_second"), peer, wanted=wanted))
+                tables.append(
+                    Table(f"{title}: {peer}", "rows/CPU s", column(pair, "rows_per_cpu_second"), peer, wanted=wanted)
+                )
     return tables
 
 
@@ -290,7 +292,7 @@ def column(costs: dict[str, list[Cost]], name: str) -> dict[str, list[float]]:
 
 
 def main() -> None:
-    chosen = options(__doc__, symbols=400, bars=250, rounds=5, server=SERVER)
+    chosen = options(__doc__, symbols=240, bars=250, rounds=3, server=SERVER)
     with tempfile.TemporaryDirectory() as folder:
         tables = on_sqlite(f"sqlite:///{folder}/bench.db", chosen.symbols, chosen.bars, chosen.rounds)
     if chosen.server:
