@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import signal
 import time
 
 import pytest
 
 from blackhole import BlackHole
 from faults.audit import audit
-from faults.outage import begin_to_hand_in, hand_in, handed_in, in_time, no_command_hangs, resumes
+from faults.outage import (
+    FETCH,
+    RESUME_SECONDS,
+    begin_to_hand_in,
+    hand_in,
+    handed_in,
+    in_time,
+    no_command_hangs,
+    resumes,
+)
 from faults.report import Record
-from processes import SECRET, Machine, RedisServer, eventually
+from marketjobs.tasks.amqp import MOST_SECONDS_BETWEEN_TRIES, JobConnection
+from processes import SECRET, Machine, RedisServer, eventually, free_port, kill
 
 pytestmark = pytest.mark.redis
 
@@ -147,6 +158,36 @@ def test_a_worker_waits_for_its_broker(on_redis: Machine, redis_server: RedisSer
     for one in ids:  # nobody has their code here
         on_redis.run("cancel", one).ok()
     assert audit(on_redis, [job_id, *ids])["succeeded"] == 1
+
+
+def test_a_worker_that_was_speaking_when_its_broker_went_away_notices(
+    on_redis: Machine, redis_server: RedisServer
+) -> None:
+    """It has a question to answer and its heartbeat to send, and neither is worth waiting for."""
+    redis_server.start()
+    worker = on_redis.worker("-c", "1")
+    [main_process] = on_redis.children(worker)["main"]
+    kill(main_process, signal.SIGSTOP)
+    on_redis.run_python("from marketjobs.tasks.celery import app; app.control.broadcast('ping')").ok()
+    redis_server.kill()
+    kill(main_process, signal.SIGCONT)
+    worker.says("Cannot connect")
+    redis_server.start()
+    job_id = on_redis.run(*FETCH, "--json").ok().json["job_id"]
+    assert audit(on_redis, [job_id]) == {"succeeded": 1}
+
+
+def test_a_broker_that_is_away_for_hours_is_looked_for_each_few_seconds() -> None:
+    waits: list[float] = []
+
+    def enough(_error: Exception, seconds: float) -> None:
+        waits.append(seconds)
+        raise ValueError("enough")
+
+    with pytest.raises(ValueError, match="enough"):
+        JobConnection(f"redis://127.0.0.1:{free_port()}/0").ensure_connection(enough, interval_start=3600)
+    assert waits == [MOST_SECONDS_BETWEEN_TRIES]
+    assert MOST_SECONDS_BETWEEN_TRIES < RESUME_SECONDS
 
 
 def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redis_server: RedisServer) -> None:

@@ -21,6 +21,7 @@ from celery import Celery
 from marketjobs.config import Settings
 from marketjobs.domain.jobs import Job
 from marketjobs.services.wakeups import Publish
+from marketjobs.tasks.amqp import ONCE_MORE
 from marketjobs.tasks.celery import app
 from marketjobs.tasks.job import HEADER
 
@@ -175,7 +176,7 @@ def _new_producer() -> Any:
             "socket_connect_timeout": SOCKET_SECONDS,
             "retry_on_timeout": False,
         }
-    options |= {"max_retries": 1, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+    options |= ONCE_MORE
     connection = connection.clone(transport_options=options, connect_timeout=SOCKET_SECONDS)
     return app.amqp.Producer(connection, auto_declare=False)
 
