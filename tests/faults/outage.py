@@ -27,6 +27,8 @@ submit."""
 ACCEPTED_SECONDS = 1.0
 HANG_SECONDS = 10.0
 RESUME_SECONDS = 15.0
+SOCKETS_GIVE_UP_SECONDS = 10.0
+"""A worker's: a shorter silence is waited out, a longer one takes a new connection."""
 QUIET_SECONDS = 0.7
 """What `marketjobs --version` takes at most where nothing else runs."""
 FETCH = ("fetch-market-data", "-s", "AAPL")
@@ -37,6 +39,12 @@ def within(limit: float, seconds: float, machine: Machine) -> bool:
     """Was something quick enough?  Limits are a quiet machine's: on a busy one all takes longer, and how much longer
     shows a command that does nothing."""
     return seconds < limit or seconds < limit * slowness(machine)
+
+
+def stays_away(since: float, full: bool) -> None:
+    """A server is silent until 20 s after an instant; in small runs for a little longer than sockets are patient."""
+    seconds = 20 if full else SOCKETS_GIVE_UP_SECONDS + 2
+    time.sleep(max(0.0, since + seconds - time.monotonic()))
 
 
 def slowness(machine: Machine) -> float:

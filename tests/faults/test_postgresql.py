@@ -12,7 +12,7 @@ import psycopg
 import pytest
 
 from faults.audit import audit
-from faults.outage import FETCH, QUESTIONS, at_once, hand_in, resumes
+from faults.outage import FETCH, QUESTIONS, at_once, hand_in, resumes, stays_away
 from faults.report import Record
 from postgres import CONNECTIONS, PostgresServer
 from processes import LONG, SECRET, Machine, RedisServer, Running, eventually, kill
@@ -155,7 +155,7 @@ def test_frozen_for_20_seconds(on_either: Machine, postgres_server: PostgresServ
     try:
         for ran in at_once(on_either, *QUESTIONS, (*FETCH, "--no-wait"), ("cancel", "abcd")):
             ran.refused(6, "does not answer")
-        time.sleep(max(0.0, frozen_at + 20 - time.monotonic()))
+        stays_away(frozen_at, full)
     finally:
         with resumes(on_either, record):
             postgres_server.thaw()
