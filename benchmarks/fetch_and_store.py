@@ -8,13 +8,13 @@ from the job's submission to its end, in one process, all of the ledger included
 
 from __future__ import annotations
 
-import sqlite3
+import tempfile
 import warnings
-from pathlib import Path
 
-from harness import Table, environment, options, print_tables, rounds, seconds, vendor
+from harness import Table, environment, loopback_session, options, print_tables, rounds, seconds, vendor
 
 OURS, PEER = "marketjobs, submission to end", "yfinance.download(threads=True) + to_sql"
+CACHE = tempfile.TemporaryDirectory()  # yfinance opens its cache of zones once a process
 
 
 def ours(symbols: list[str], url: str, connections: int) -> float:
@@ -43,34 +43,31 @@ def ours(symbols: list[str], url: str, connections: int) -> float:
     return len(symbols) / took
 
 
-def download(symbols: list[str], url: str) -> float:
+def download(symbols: list[str], url: str, database: str = "") -> float:
+    """``database``: as SQLAlchemy names it; none: an empty SQLite file."""
     import yfinance
-    from curl_cffi import requests
+    from sqlalchemy import create_engine, text
 
-    class Rewriting(requests.Session):  # type: ignore[misc]
-        """yfinance's hosts are constants: the same requests, sent to the vendor on loopback."""
-
-        def request(self, method, address=None, **options):  # type: ignore[no-untyped-def]
-            address = address or options.pop("url")
-            path = address.split("/", 3)[3] if address.count("/") > 2 else ""
-            return super().request(method, f"{url}/{path}", **options)
-
-    with environment() as home:
-        yfinance.set_tz_cache_location(str(home))
+    yfinance.set_tz_cache_location(CACHE.name)
+    with tempfile.TemporaryDirectory() as folder:
+        engine = create_engine(database or f"sqlite:///{folder}/peer.db")
 
         def run() -> None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
+                session = loopback_session(url)
                 frame = yfinance.download(
-                    symbols, period="1y", threads=True, auto_adjust=False, progress=False, session=Rewriting()
+                    symbols, period="1y", threads=True, auto_adjust=False, progress=False, session=session
                 )
-                long = frame.stack(level=1, future_stack=True).reset_index()
-                with sqlite3.connect(Path(home) / "peer.db") as database:
-                    long.to_sql("price_bar", database, index=False)
-                    count = database.execute("SELECT count(*) FROM price_bar WHERE Close IS NOT NULL").fetchone()[0]
-            assert count > 240 * len(symbols), count
+                frame.stack(level=1, future_stack=True).reset_index().to_sql(
+                    "downloaded", engine, index=False, if_exists="replace"
+                )
 
         took = seconds(run)
+        with engine.connect() as connection:
+            count = connection.execute(text('SELECT count(*) FROM downloaded WHERE "Close" IS NOT NULL')).scalar_one()
+        engine.dispose()
+        assert count > 240 * len(symbols), count
     return len(symbols) / took
 
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 Result = TypeVar("Result")
@@ -23,9 +23,9 @@ TESTS = Path(__file__).parents[1] / "tests"
 
 
 @contextmanager
-def vendor(port: int, latency_ms: float) -> Iterator[str]:
-    """The tests' vendor server in a process of its own; its address."""
-    arguments = [sys.executable, str(TESTS / "vendor.py"), "--port", str(port), "--latency-ms", str(latency_ms)]
+def vendor(port: int, latency_ms: float, program: Path = TESTS / "vendor.py") -> Iterator[str]:
+    """The tests' vendor server, or another program, in a process of its own; its address."""
+    arguments = [sys.executable, str(program), "--port", str(port), "--latency-ms", str(latency_ms)]
     process = subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -182,6 +182,19 @@ def print_tables(tables: Iterable[Table], *, as_json: bool) -> None:
         print(json.dumps({"machine": machine, "tables": [table.to_json() for table in tables]}, indent=2))
     else:
         print("\n\n".join([f"\n{machine}", *(table.text() for table in tables)]))
+
+
+def loopback_session(url: str) -> Any:
+    """A session for yfinance, whose hosts are constants: the same requests, sent to the vendor on loopback."""
+    from curl_cffi import requests
+
+    class Rewriting(requests.Session):  # type: ignore[misc]
+        def request(self, method: str, address: str | None = None, **options: Any) -> Any:
+            address = address or options.pop("url")
+            path = address.split("/", 3)[3] if address.count("/") > 2 else ""
+            return super().request(method, f"{url}/{path}", **options)
+
+    return Rewriting()
 
 
 def child_cpu_seconds(arguments: list[str]) -> float:

@@ -81,8 +81,8 @@ BENCHMARKS = [
     Benchmark(
         "many_symbols",
         "Fetching through Celery",
-        quick="--rounds 1 --symbols 20 --peer-symbols 2",
-        largest="--rounds 1 --symbols 5000",
+        quick="--rounds 1 --symbols 20 --peer-symbols 2 --download-symbols 5 --growth-to 10",
+        largest="--rounds 1 --symbols 5000 --growth-to 10000",
     ),
     Benchmark(
         "ledger",
