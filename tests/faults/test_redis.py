@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from kombu import Consumer, Exchange, Producer, Queue
 
 from blackhole import BlackHole
 from faults.audit import audit
@@ -21,7 +22,8 @@ from faults.outage import (
     stays_away,
 )
 from faults.report import Record
-from marketjobs.tasks.amqp import MOST_SECONDS_BETWEEN_TRIES, JobConnection
+from marketjobs.tasks import amqp
+from marketjobs.tasks.celery import REDIS_OPTIONS
 from processes import SECRET, Machine, RedisServer, eventually, free_port, kill
 
 pytestmark = pytest.mark.redis
@@ -178,6 +180,33 @@ def test_a_worker_that_was_speaking_when_its_broker_went_away_notices(
     assert audit(on_redis, [job_id]) == {"succeeded": 1}
 
 
+@pytest.mark.timeout(60)
+def test_redis_came_back_before_a_worker_looked_and_has_nothing_to_say(redis_server: RedisServer) -> None:
+    """The worker stood still in that read, its job done, no message taken and no lost connection noticed."""
+    redis_server.start()
+    everybody, heard = Exchange("everybody", type="fanout", durable=False), []
+    connection, other = (
+        amqp.JobConnection(redis_server.url, transport=amqp.REDIS, transport_options=dict(REDIS_OPTIONS))
+        for _ in range(2)
+    )
+    channel, poller = connection.channel(), connection.transport.cycle
+    with (
+        connection,
+        other,
+        Consumer(channel, [Queue("one", everybody)], callbacks=[lambda body, _: heard.append(body)]),
+    ):
+        poller.on_poll_start()
+        channel._receive()
+        redis_server.kill()
+        redis_server.start()
+        channel._receive()
+        poller.on_poll_start()
+        channel._receive()
+        Producer(other).publish("hello", exchange=everybody, declare=[everybody])
+        eventually(lambda: channel._receive() or heard, "it is told again what is said to everybody", 10)
+    assert heard == ["hello"]
+
+
 def test_a_broker_that_is_away_for_hours_is_looked_for_each_few_seconds() -> None:
     waits: list[float] = []
 
@@ -186,9 +215,9 @@ def test_a_broker_that_is_away_for_hours_is_looked_for_each_few_seconds() -> Non
         raise ValueError("enough")
 
     with pytest.raises(ValueError, match="enough"):
-        JobConnection(f"redis://127.0.0.1:{free_port()}/0").ensure_connection(enough, interval_start=3600)
-    assert waits == [MOST_SECONDS_BETWEEN_TRIES]
-    assert MOST_SECONDS_BETWEEN_TRIES < RESUME_SECONDS
+        amqp.JobConnection(f"redis://127.0.0.1:{free_port()}/0").ensure_connection(enough, interval_start=3600)
+    assert waits == [amqp.MOST_SECONDS_BETWEEN_TRIES]
+    assert amqp.MOST_SECONDS_BETWEEN_TRIES < RESUME_SECONDS
 
 
 def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redis_server: RedisServer) -> None:

@@ -1,4 +1,4 @@
-"""kombu's Redis transport, but what is no message in a list ends no worker.
+"""kombu's Redis transport, but what is no message in a list ends no worker, and no read is without an end.
 
 A list of Redis takes any text from anybody.  kombu takes it out, fails to read it, and the worker that it ends has
 taken the other messages in its hands along.
@@ -12,14 +12,30 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
+from kombu.utils.objects import cached_property
 from redis import Redis
+from redis.client import PubSub
 from redis.exceptions import RedisError
 
 from marketjobs.tasks.refusals import refuse
 
+READ_SECONDS = 1.0
+
+
+class Subscription(PubSub):
+    """kombu reads when the socket has something to say.  That may be only that Redis went away; where it is back by
+    then, redis-py connects anew in silence and waits for a message for ever, and a worker's main process with it."""
+
+    def parse_response(self, block: bool = True, timeout: float = 0) -> Any:
+        return super().parse_response(block=False, timeout=READ_SECONDS)
+
 
 class Channel(redis.Channel):
     _shared: Redis | None = None
+
+    @cached_property
+    def subclient(self) -> PubSub:
+        return Subscription(self.async_pool)
 
     @contextmanager
     def conn_or_acquire(self, client: Redis | None = None) -> Iterator[Redis]:
