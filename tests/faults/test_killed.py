@@ -316,7 +316,7 @@ def test_a_worker_that_can_not_start_gives_up_loudly(machine: Machine) -> None:
     machine.run("init").ok()
     machine.home.joinpath("queue").write_text("no folder")
     worker = machine.start("worker")
-    ran = worker.wait(60)
+    ran = worker.wait(150)
     assert ran.code in (1, 2)
     assert "giving up" in ran.err or "marketjobs: " in ran.err
     machine.no_process_is_left(5)
