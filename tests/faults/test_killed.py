@@ -33,10 +33,13 @@ def test_a_pool_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -
 
 def test_a_worker_that_stops_begins_no_other_job(machine: Machine) -> None:
     worker = machine.test_worker(1)
-    ids = [
-        machine.python("import json\nfrom jobs_for_tests import count\nprint(json.dumps(count.delay(1, 2.0).id))")
-        for _ in range(3)
-    ]
+    ids = machine.python(
+        """
+        import json
+        from jobs_for_tests import count
+        print(json.dumps([count.delay(number, 4.0).id for number in range(3)]))
+        """
+    )
     machine.in_state(ids[0], "running")
     worker.ctrl_c()
     worker.wait()
