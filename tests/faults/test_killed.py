@@ -181,14 +181,15 @@ def test_the_client_is_killed_between_publish_and_remembering_it(machine: Machin
 
 
 def test_the_client_is_killed_before_its_commit(machine: Machine) -> None:
+    """A request and its parts are accepted together or not at all."""
     died = machine.run_python(
         """
         import os
         import marketjobs
         from marketjobs.storage import jobs
-        insert = jobs.insert
-        jobs.insert = lambda tx, request: (insert(tx, request), os.kill(os.getpid(), 9))
-        marketjobs.submit("fetch_market_data", symbols=["AAPL"])
+        insert_many = jobs.insert_many
+        jobs.insert_many = lambda tx, parts: (insert_many(tx, parts), os.kill(os.getpid(), 9))
+        marketjobs.submit("fetch_market_data", symbols=[f"S{number}" for number in range(300)])
         """
     )
     assert died.code == -signal.SIGKILL
