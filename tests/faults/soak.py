@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
 import shutil
 import signal
@@ -132,7 +131,6 @@ class Soak:
         for worker in self.workers:
             for role, pids in self.machine.children(worker).items():
                 roles.setdefault(role, []).extend(pids)
-        roles["soak"] = [os.getpid()]
         total = self.samples.take(roles, WORKERS)
         return total.pss_kb // 1024, total.files
 

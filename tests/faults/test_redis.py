@@ -220,6 +220,25 @@ def test_a_broker_that_is_away_for_hours_is_looked_for_each_few_seconds() -> Non
     assert amqp.MOST_SECONDS_BETWEEN_TRIES < RESUME_SECONDS
 
 
+def test_a_program_whose_broker_is_away_holds_no_file_more(on_redis: Machine) -> None:
+    """Nor does it wait for the garbage collector to close them."""
+    before, after = on_redis.python(
+        """
+        import gc, json, os
+        from jobs_for_tests import count
+        count.delay(0)
+        gc.disable()
+        held = [len(os.listdir("/proc/self/fd"))]
+        for number in range(10):
+            count.delay(number)
+        print(json.dumps([*held, len(os.listdir("/proc/self/fd"))]))
+        """
+    )
+    assert after <= before + 1
+    on_redis.run("cancel", "--state", "queued").ok()
+    assert audit(on_redis, [row["id"] for row in on_redis.jobs()]) == {"cancelled": 11}
+
+
 def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redis_server: RedisServer) -> None:
     """Jobs whose messages are lost must not keep the reaper from waking those that are due."""
     redis_server.start()

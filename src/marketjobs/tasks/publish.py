@@ -145,7 +145,8 @@ def _work(work: Callable[[Any], None], errors: list[str]) -> None:
             if producer is None:
                 producer = _new_producer()
             work(producer)
-            _producers[os.getpid()] = producer
+            if _producers.setdefault(os.getpid(), producer) is not producer:
+                _drop(producer)  # it was silent for so long that another took its place
             return
         except Exception as exc:  # a door: whatever a broker's client raises, it was not done
             if producer is not None:

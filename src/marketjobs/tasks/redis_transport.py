@@ -12,6 +12,7 @@ from queue import Empty
 from typing import Any
 
 from kombu.transport import redis
+from kombu.utils.eventio import poll
 from kombu.utils.objects import cached_property
 from redis import Redis
 from redis.client import PubSub
@@ -57,8 +58,25 @@ class Channel(redis.Channel):
             return True
 
 
+class Cycle(redis.MultiChannelPoller):
+    """kombu opens a descriptor to poll for each transport and leaves it to the garbage collector: a program whose
+    broker is away tries one transport after the other.  It only sends, so that it needs none."""
+
+    @cached_property
+    def poller(self) -> Any:
+        return poll()
+
+    def __init__(self) -> None:
+        super().__init__()
+        del self.poller
+
+
 class Transport(redis.Transport):
     Channel = Channel
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.cycle = Cycle()
 
     def _deliver(self, message: Any, queue: str) -> None:
         """Also what was published to workers' control channels comes this way."""
