@@ -3,7 +3,8 @@
 A test that asks for ``pair`` is handed a machine on each pair of a broker and a store: on all six with
 ``--all-faults``, else on a few, so that each broker and each store is met once.
 ``@pytest.mark.pairs("redis", "rabbitmq")`` keeps it to these brokers; ``@pytest.mark.pairs(few=("redis-postgresql",))``
-names those that it is tried on without the flag.
+names those that it is tried on without the flag, and ``@pytest.mark.whole`` keeps a test that takes long to the whole
+run.
 """
 
 from __future__ import annotations
@@ -44,11 +45,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Full numbers take longer than anything that merely hangs in a small run."""
-    if config.getoption("all_faults"):
-        for item in items:
-            if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
-                item.add_marker(pytest.mark.timeout(FULL_SECONDS))
+    """Full numbers take longer than anything that merely hangs in a small run, and some faults are only in that."""
+    if not config.getoption("all_faults"):
+        left_out = [item for item in items if item.get_closest_marker("whole")]
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in left_out]
+        return
+    for item in items:
+        if item.path.parent == HERE and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(FULL_SECONDS))
 
 
 def _marked(pair: str) -> object:

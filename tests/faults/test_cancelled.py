@@ -81,6 +81,7 @@ def test_a_cancelled_job_whose_worker_is_stopped_does_not_stay_open(machine: Mac
     assert audit(machine, [job_id]) == {"cancelled": 1}
 
 
+@pytest.mark.whole
 def test_watching_another_programs_job_does_not_kill_it(machine: Machine) -> None:
     """A command without the task's code leaves it to a worker that has it."""
     [job_id] = naps(machine, 0.0)
@@ -117,6 +118,7 @@ def test_cancel_with_the_broker_down(machine: Machine, vendor: Vendor, redis_ser
     assert audit(machine, [busy, queued, after]) == {"cancelled": 2, "succeeded": 1}
 
 
+@pytest.mark.whole
 @pytest.mark.pairs(few=("redis-postgresql",))
 def test_cancelled_and_its_worker_killed_right_after(pair: Machine, vendor: Vendor) -> None:
     """Nobody is left to notice the cancel but the reaper."""

@@ -25,7 +25,7 @@ def clock_was_set(machine: Machine, seconds: int) -> None:
         machine.write(f"UPDATE {table} SET " + ", ".join(f"{name} = {name} - ({seconds})" for name in columns))
 
 
-@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql"))
+@pytest.mark.pairs(few=("embedded-sqlite",))
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
 def test_the_stores_clock_jumps_with_jobs_in_each_state(pair: Machine, seconds: int) -> None:
     pair.test_worker(1)
@@ -51,6 +51,7 @@ def test_a_clock_that_was_set_back_while_nothing_ran_delays_nothing(machine: Mac
     assert audit(machine, ids) == {"succeeded": 5}
 
 
+@pytest.mark.whole
 def test_a_job_that_was_put_off_keeps_its_time(machine: Machine) -> None:
     """A moment that a person or a task chose is no wrong clock."""
     worker = machine.test_worker(1)

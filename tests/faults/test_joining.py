@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from collections import Counter
 
+import pytest
+
 from faults.audit import audit
 from faults.report import Record
 from processes import Machine, eventually
@@ -29,6 +31,7 @@ print(json.dumps(ids), flush=True)
 """
 
 
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_three_processes_ask_for_the_same_at_once(pair: Machine, vendor: Vendor, full: bool, record: Record) -> None:
     number = REQUESTS if full else FEW_REQUESTS
     gate = pair.root / "gate"

@@ -315,6 +315,7 @@ def test_a_third_ctrl_c_kills(machine: Machine, vendor: Vendor) -> None:
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_worker_that_can_not_start_gives_up_loudly(machine: Machine) -> None:
     machine.run("init").ok()

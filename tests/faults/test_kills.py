@@ -44,6 +44,7 @@ def ends_well(machine: Machine, load: Load, record: Record, killed: int, recover
 
 
 @pytest.mark.slow
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_pool_processes_are_killed(pair: Machine, full: bool, record: Record) -> None:
     """A kill costs the job that it hit one attempt, and its neighbours nothing."""
     jobs, kills = (2000, 20) if full else (240, 4)
@@ -61,6 +62,7 @@ def test_pool_processes_are_killed(pair: Machine, full: bool, record: Record) ->
     assert pair.children(worker)["main"] == main_process
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.pairs(few=("redis-postgresql",))
 def test_a_whole_worker_is_killed_and_started_again(pair: Machine, full: bool, record: Record) -> None:

@@ -17,6 +17,7 @@ HARD_LIMIT_SECONDS = 2
 LEASE = {"MARKETJOBS_WORKER__LEASE_SECONDS": "3"}
 
 
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_a_hanging_job_is_ended_by_its_hard_limit(pair: Machine, record: Record) -> None:
     pair.test_worker(1)
     hanging, good = pair.python(
@@ -50,7 +51,7 @@ def test_a_soft_limit_that_comes_while_the_outcome_is_written_costs_nothing(mach
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
-@pytest.mark.pairs(few=("embedded-sqlite", "rabbitmq-sqlite"))
+@pytest.mark.pairs(few=("embedded-sqlite",))
 def test_a_job_longer_than_its_lease_runs_once(pair: Machine) -> None:
     pair.test_worker(2, **LEASE)
     pair.test_worker(1, **LEASE)
@@ -60,6 +61,7 @@ def test_a_job_longer_than_its_lease_runs_once(pair: Machine) -> None:
     assert audit(pair, [job_id]) == {"succeeded": 1}
 
 
+@pytest.mark.whole
 @pytest.mark.redis
 def test_a_job_longer_than_the_visibility_timeout_runs_once(machine: Machine, redis_server: RedisServer) -> None:
     """Its message, not acknowledged before its end, is handed out again meanwhile."""

@@ -14,7 +14,7 @@ MOST_EMBEDDED_MESSAGES = 200
 
 
 @pytest.mark.slow
-@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql"))
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_three_submitters_at_once(pair: Machine, full: bool, record: Record) -> None:
     jobs = 2000 if full else 240
     watch = Watch(pair, pair.test_worker(2))
@@ -26,7 +26,7 @@ def test_three_submitters_at_once(pair: Machine, full: bool, record: Record) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.pairs(few=("embedded-sqlite", "rabbitmq-sqlite"))
+@pytest.mark.pairs(few=("embedded-sqlite",))
 def test_a_backlog_that_waited_for_a_worker(
     pair: Machine, full: bool, record: Record, request: pytest.FixtureRequest
 ) -> None:

@@ -150,7 +150,7 @@ def a_second_run_asks_for_nothing_that_is_there(machine: Machine, vendor: Vendor
 
 
 @pytest.mark.slow
-@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql", "rabbitmq-postgresql"))
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_one_of_two_workers_is_killed_in_the_midst_of_many_symbols(pair: Machine, vendor: Vendor) -> None:
     vendor.latency_seconds = 0.15
     workers = [pair.start("worker", "-c", "1") for _ in range(2)]

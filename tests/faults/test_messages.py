@@ -62,6 +62,7 @@ def refused(machine: Machine) -> int:
     return sum(one["refused_messages"] for one in workers)
 
 
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_hostile_messages(pair: Machine, record: Record) -> None:
     workers = [pair.test_worker(1) for _ in range(3)]
     before = [pair.children(one)["main"] for one in workers]
@@ -95,7 +96,7 @@ def test_hostile_messages(pair: Machine, record: Record) -> None:
 RAW = ["{]", "5", "null", '{"body": 5}', "\x01\x02", '{"body": "%%%", "properties": {"body_encoding": "base64"}}']
 
 
-@pytest.mark.pairs("embedded", "redis", few=("embedded-sqlite", "redis-postgresql"))
+@pytest.mark.pairs("embedded", "redis", few=("embedded-sqlite",))
 def test_raw_text_where_messages_lie(pair: Machine) -> None:
     """A list of Redis and a folder take anything from anybody."""
     worker = pair.test_worker(1)

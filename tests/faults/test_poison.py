@@ -21,6 +21,7 @@ print(json.dumps([ids[0], good]))
 MEMORY_MB = 300
 
 
+@pytest.mark.pairs(few=("redis-postgresql",))
 @pytest.mark.parametrize(("kind", "cause"), [("poison", "worker_lost"), ("eat", "out_of_memory")])
 def test_it_dies_after_its_attempts_and_harms_nobody(pair: Machine, record: Record, kind: str, cause: str) -> None:
     worker = pair.test_worker(2, MARKETJOBS_WORKER__MEMORY_LIMIT_MB=str(MEMORY_MB))

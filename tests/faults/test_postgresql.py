@@ -90,6 +90,7 @@ def test_stopped_at_submit(on_postgres: Machine, postgres_server: PostgresServer
     assert audit(on_postgres, before) == {"succeeded": 3}
 
 
+@pytest.mark.whole
 def test_stopped_at_claim(on_postgres: Machine, postgres_server: PostgresServer, record: Record) -> None:
     """A worker that has a message in hand can't claim its job."""
     worker = on_postgres.test_worker(1)
@@ -124,6 +125,7 @@ def test_stopped_at_finish(on_postgres: Machine, postgres_server: PostgresServer
     record(jobs=1)
 
 
+@pytest.mark.whole
 @pytest.mark.parametrize("mode", ["immediate", "fast"])
 def test_restarted_under_load(
     on_either: Machine, postgres_server: PostgresServer, mode: str, full: bool, record: Record
@@ -145,6 +147,7 @@ def test_restarted_under_load(
     record(jobs=len(ids), kills=3)
 
 
+@pytest.mark.whole
 def test_frozen_for_20_seconds(on_either: Machine, postgres_server: PostgresServer, full: bool, record: Record) -> None:
     """Its host confirms what is sent to it, and nothing comes back: to those that are connected, and to new ones."""
     worker = on_either.test_worker(2)
@@ -188,6 +191,7 @@ def as_many_as_there_are(url: str) -> Iterator[psycopg.Connection[object]]:
             yield psycopg.connect(url)
 
 
+@pytest.mark.whole
 def test_out_of_connections_under_load(on_postgres: Machine, postgres_server: PostgresServer, record: Record) -> None:
     """Another program takes all that are left; what is at work goes on, and the rest when it leaves."""
     assert on_postgres.server_url is not None

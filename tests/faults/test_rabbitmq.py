@@ -68,6 +68,7 @@ def test_killed_under_load(pair: Machine, rabbit_server: RabbitServer, full: boo
     record(jobs=len(ids), kills=1)
 
 
+@pytest.mark.whole
 @ON_SERVERS
 def test_its_application_is_stopped_under_load(
     pair: Machine, rabbit_server: RabbitServer, full: bool, record: Record

@@ -87,6 +87,7 @@ def test_emptied_with_500_queued(pair: Machine, redis_server: RedisServer, recor
     record(jobs=500)
 
 
+@pytest.mark.whole
 @REDIS
 def test_five_restarts_in_a_row_under_load(
     pair: Machine, redis_server: RedisServer, full: bool, record: Record
@@ -106,6 +107,7 @@ def test_five_restarts_in_a_row_under_load(
     record(jobs=len(ids), kills=5)
 
 
+@pytest.mark.whole
 @REDIS
 def test_frozen_for_20_seconds(pair: Machine, redis_server: RedisServer, full: bool, record: Record) -> None:
     """Longer than the patience of a worker's sockets: it goes on by itself, and nobody starts it anew."""
@@ -127,6 +129,7 @@ def test_frozen_for_20_seconds(pair: Machine, redis_server: RedisServer, full: b
     record(jobs=len(ids))
 
 
+@pytest.mark.whole
 @ON_FILES
 def test_in_a_black_hole_for_20_seconds(
     pair: Machine, redis_server: RedisServer, black_hole: BlackHole, full: bool, record: Record

@@ -69,6 +69,7 @@ def goes_on(machine: Machine, ids: list[str]) -> None:
     assert audit(machine, ids) == {"succeeded": len(ids)}
 
 
+@FEW
 @COMMANDS
 def test_sigterm_finishes_what_runs(pair: Machine, command: str, record: Record) -> None:
     worker = start(pair, command)
@@ -85,6 +86,7 @@ def test_sigterm_finishes_what_runs(pair: Machine, command: str, record: Record)
     goes_on(pair, ids)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @FEW
 @COMMANDS
@@ -99,6 +101,7 @@ def test_sigterm_waits_for_no_job_beyond_its_soft_limit(pair: Machine, command: 
     goes_on(pair, ids)
 
 
+@pytest.mark.whole
 @FEW
 @COMMANDS
 def test_sigterm_then_sigkill_two_seconds_later(pair: Machine, command: str, record: Record) -> None:
@@ -127,6 +130,7 @@ def test_sigquit_hands_back_at_once(pair: Machine, command: str, record: Record)
     goes_on(pair, ids)
 
 
+@pytest.mark.pairs(few=("embedded-sqlite",))
 @COMMANDS
 def test_a_second_signal_ends_it_faster(pair: Machine, command: str, record: Record) -> None:
     worker = start(pair, command)

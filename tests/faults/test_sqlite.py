@@ -56,6 +56,7 @@ def test_locked_for_8_seconds(machine: Machine, record: Record) -> None:
     record(jobs=21)
 
 
+@pytest.mark.whole
 def test_locked_for_60_seconds(machine: Machine, full: bool, record: Record) -> None:
     """Longer than anybody's patience, and than a job's lease."""
     worker = machine.test_worker(2)

@@ -42,7 +42,7 @@ def test_rows_of_an_older_version_end(pair: Machine) -> None:
         pair.run("status", name, "--json").ok()
 
 
-@pytest.mark.pairs(few=("embedded-sqlite", "redis-postgresql"))
+@pytest.mark.pairs(few=("redis-postgresql",))
 def test_a_task_of_a_newer_version_waits_for_a_worker_that_has_it(pair: Machine) -> None:
     worker = pair.worker("-c", "1")
     [job_id] = naps(pair, 0.0)
@@ -71,6 +71,7 @@ def test_a_task_that_nobody_has_is_dead_after_its_attempts(machine: Machine) -> 
     assert audit(machine, [job_id]) == {"dead": 1}
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 def test_a_worker_whose_process_exits_at_once_ten_times_gives_up_with_a_clear_line(machine: Machine) -> None:
     worker = machine.start_any(sys.executable, "-m", "supervised", "1", TESTS_EXIT="3", PYTHONPATH=str(TESTS))
