@@ -16,6 +16,8 @@ def main() -> None:
     hears = signal.getsignal(signal.SIGINT) is signal.default_int_handler  # not where a shell ignores it for us
     if hears:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    import orjson  # noqa: F401  (Ctrl-C in the middle of its own import is a segmentation fault: here it is none)
+
     from marketjobs.cli import main as run
 
     if hears:
