@@ -81,6 +81,7 @@ def test_a_whole_worker_is_killed_and_started_again(pair: Machine, full: bool, r
     ends_well(pair, load, record, kills, recoveries)
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.pairs(few=("embedded-sqlite",))
 def test_worker_scheduler_and_reaper_are_killed_at_once(pair: Machine, full: bool, record: Record) -> None:

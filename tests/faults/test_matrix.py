@@ -149,6 +149,7 @@ def a_second_run_asks_for_nothing_that_is_there(machine: Machine, vendor: Vendor
     return str(again["job_id"])
 
 
+@pytest.mark.whole
 @pytest.mark.slow
 @pytest.mark.pairs(few=("redis-postgresql",))
 def test_one_of_two_workers_is_killed_in_the_midst_of_many_symbols(pair: Machine, vendor: Vendor) -> None:
