@@ -72,6 +72,14 @@ def test_the_counting_itself() -> None:
     assert most_in([], 1) == 0
 
 
+def alone(answer: list[Slot] | Later) -> Slot | Later:
+    """Of who asks for one call."""
+    if isinstance(answer, Later):
+        return answer
+    [slot] = answer
+    return slot
+
+
 class BudgetContract:
     """What every budget store does; a subclass has the fixtures ``database`` and ``call``."""
 
@@ -81,7 +89,7 @@ class BudgetContract:
 
     def reserve(self, database: Database, rates: str, horizon: float = 3600.0) -> Slot | Later:
         with database.write() as tx:
-            return budgets.reserve(tx, KEY, parse_rates(rates.split()), horizon_seconds=horizon)
+            return alone(budgets.reserve(tx, KEY, parse_rates(rates.split()), 1, horizon_seconds=horizon))
 
     def slot(self, database: Database, rates: str) -> Slot:
         found = self.reserve(database, rates)
@@ -126,13 +134,13 @@ class BudgetContract:
         rates = parse_rates(["1/d"])
         with database.write() as tx:
             for key in ("one", "two", "'; --"):
-                assert isinstance(budgets.reserve(tx, key, rates, horizon_seconds=1), Slot)
-                assert isinstance(budgets.reserve(tx, key, rates, horizon_seconds=1), Later)
+                assert isinstance(budgets.reserve(tx, key, rates, 1, horizon_seconds=1), list)
+                assert isinstance(budgets.reserve(tx, key, rates, 1, horizon_seconds=1), Later)
 
     def test_without_a_rate_all_leave_at_once(self, database: Database) -> None:
         with database.write() as tx:
             for _ in range(20):
-                found = budgets.reserve(tx, KEY, (), horizon_seconds=0)
+                found = alone(budgets.reserve(tx, KEY, (), 1, horizon_seconds=0))
                 assert isinstance(found, Slot) and found.delay_seconds < 0.1
 
     @pytest.mark.parametrize("rates", ["5/2s", "3/s 5/2s", "1/s 64/90s"])
@@ -149,7 +157,7 @@ class BudgetContract:
         database.close()
         again = open_database(database.url)
         with again.write() as tx:
-            answer = budgets.reserve(tx, KEY, parse_rates(["25/d"]), horizon_seconds=60)
+            answer = budgets.reserve(tx, KEY, parse_rates(["25/d"]), 1, horizon_seconds=60)
         again.close()
         assert isinstance(answer, Later) and answer.delay_seconds > 86_000
 
@@ -164,7 +172,7 @@ class BudgetContract:
     def test_calls_that_may_leave_together_are_granted_together(self, database: Database) -> None:
         rates = parse_rates(["10/60s"])
         with database.write() as tx:
-            slots = budgets.reserve_many(tx, KEY, rates, 6, horizon_seconds=30)
+            slots = budgets.reserve(tx, KEY, rates, 6, horizon_seconds=30)
         assert isinstance(slots, list)
         assert len({slot.grant_id for slot in slots}) == 6 and len({slot.at for slot in slots}) == 1
         assert self.numbers(database) == [1, 2, 3, 4, 5, 6]
@@ -173,9 +181,9 @@ class BudgetContract:
     def test_of_calls_that_a_rate_spaces_only_the_first_are_granted(self, database: Database) -> None:
         rates = parse_rates(["10/60s"])
         with database.write() as tx:
-            assert len(cast("list[Slot]", budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30))) == 7
-            assert len(cast("list[Slot]", budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30))) == 3
-            later = budgets.reserve_many(tx, KEY, rates, 7, horizon_seconds=30)
+            assert len(cast("list[Slot]", budgets.reserve(tx, KEY, rates, 7, horizon_seconds=30))) == 7
+            assert len(cast("list[Slot]", budgets.reserve(tx, KEY, rates, 7, horizon_seconds=30))) == 3
+            later = budgets.reserve(tx, KEY, rates, 7, horizon_seconds=30)
         assert isinstance(later, Later) and later.why == "budget 10/m"
 
     # -- give back, restamp --
@@ -221,8 +229,7 @@ class BudgetContract:
         assert seen is not None and seen[1] == "429" and 39 < seen[0] <= 40
         answer = self.reserve(other, "5/s", 1)
         assert isinstance(answer, Later) and answer.why == "429" and 39 < answer.delay_seconds <= 40
-        used = self.usage(other, "5/s")
-        assert (used.blocked_why, used.left) == ("429", ((Rate(1, 5), 5),))
+        assert self.usage(other, "5/s").left == ((Rate(1, 5), 5),)
         far = self.reserve(other, "5/s", 60)
         assert isinstance(far, Slot) and far.after_hold
         other.close()
@@ -344,12 +351,12 @@ class BudgetContract:
         misses = 0
         while misses < 40:
             with database.write() as tx:
-                slot = budgets.reserve(tx, "vendor", rates, horizon_seconds=1)
-            if isinstance(slot, budgets.Later):
+                answer = budgets.reserve(tx, "vendor", rates, 1, horizon_seconds=1)
+            if isinstance(answer, budgets.Later):
                 misses += 1
             elif rng.random() < 0.6:
                 with database.write() as tx:
-                    budgets.give_back(tx, slot)
+                    budgets.give_back(tx, answer[0])
             else:
                 kept += 1
         print(kept)
@@ -375,7 +382,7 @@ class BudgetContract:
         from marketjobs.storage import budgets
         from marketjobs.storage.database import open_database
         with open_database(sys.argv[1]).write() as tx:
-            budgets.reserve(tx, "vendor", parse_rates(["1/d"]), horizon_seconds=1)
+            budgets.reserve(tx, "vendor", parse_rates(["1/d"]), 1, horizon_seconds=1)
             print("inside", flush=True)
             time.sleep(60)
         """
@@ -393,7 +400,7 @@ class BudgetContract:
         from marketjobs.storage import budgets
         from marketjobs.storage.database import open_database
         with open_database(sys.argv[1]).write() as tx:
-            budgets.reserve(tx, "vendor", parse_rates(["1/d"]), horizon_seconds=1)
+            budgets.reserve(tx, "vendor", parse_rates(["1/d"]), 1, horizon_seconds=1)
         os.kill(os.getpid(), signal.SIGKILL)
         """
         assert python(code, database.url).wait(30) == -signal.SIGKILL
@@ -462,7 +469,7 @@ class Window(RuleBasedStateMachine):
     @rule(most=st.integers(1, 3), horizon=st.sampled_from([0.0, 0.5, 5.0, 60.0]))
     def reserve(self, most: int, horizon: float) -> None:
         with self.database.write() as tx:
-            answer = budgets.reserve_many(tx, KEY, self.rates, most, horizon_seconds=horizon)
+            answer = budgets.reserve(tx, KEY, self.rates, most, horizon_seconds=horizon)
         if isinstance(answer, Later):
             assert answer.delay_seconds > horizon
             assert answer.why.startswith("budget ") or not answer.why

@@ -157,7 +157,7 @@ def test_a_call_that_is_late_moves_its_slot(make_gate: MakeGate, monkeypatch: py
         moved.append(restamp(tx, slot, rates, ahead))
         return moved[-1]
 
-    real = budgets.reserve_many
+    real = budgets.reserve
     stalls = iter([0.3])
 
     def stalled(*args: object, **options: object) -> object:
@@ -166,7 +166,7 @@ def test_a_call_that_is_late_moves_its_slot(make_gate: MakeGate, monkeypatch: py
         return answer
 
     monkeypatch.setattr(budgets, "restamp", watched)
-    monkeypatch.setattr(budgets, "reserve_many", stalled)
+    monkeypatch.setattr(budgets, "reserve", stalled)
     sent = []
     for _ in range(4):
         gate.spend()
@@ -181,7 +181,7 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
 ) -> None:
     gate = make_gate("100/s")
     inside, most = 0, 0
-    real = budgets.reserve_many
+    real = budgets.reserve
 
     def counted(*args: object, **options: object) -> object:
         nonlocal inside, most
@@ -191,7 +191,7 @@ def test_one_thread_asks_the_store_and_others_wait_their_turn(
         inside -= 1
         return answer
 
-    monkeypatch.setattr(service.budgets, "reserve_many", counted)
+    monkeypatch.setattr(service.budgets, "reserve", counted)
     threads = [threading.Thread(target=gate.spend) for _ in range(8)]
     for thread in threads:
         thread.start()
@@ -269,13 +269,13 @@ def ctx(runtime: Runtime) -> Iterator[JobContext]:
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many calls the store was asked for, each time."""
     asked: list[int] = []
-    real = budgets.reserve_many
+    real = budgets.reserve
 
     def watched(tx: Transaction, key: str, rates: Sequence[Rate], most: int, **options: float) -> list[Slot] | Later:
         asked.append(most)
         return real(tx, key, rates, most, **options)
 
-    monkeypatch.setattr(budgets, "reserve_many", watched)
+    monkeypatch.setattr(budgets, "reserve", watched)
     return asked
 
 

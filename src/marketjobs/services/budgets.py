@@ -78,7 +78,7 @@ class BudgetGate:
                 with self._database.write() as tx:
                     # Delays count from the store's clock, which is read once its lock is had.
                     locked_at = time.monotonic()
-                    answer = budgets.reserve_many(
+                    answer = budgets.reserve(
                         tx,
                         self._key,
                         self._rates,

@@ -50,20 +50,10 @@ class Usage:
     """What is known of a key.  ``left``: calls that each rate allows at this moment."""
 
     granted: int
-    blocked_seconds: float
-    blocked_why: str | None
     left: tuple[tuple[Rate, int], ...]
 
 
 def reserve(
-    tx: Transaction, key: str, rates: Sequence[Rate], *, horizon_seconds: float, lead_seconds: float = 0.0
-) -> Slot | Later:
-    """Grant the next call if its instant lies within the horizon, all rates and blocks considered at once."""
-    answer = reserve_many(tx, key, rates, 1, horizon_seconds=horizon_seconds, lead_seconds=lead_seconds)
-    return answer if isinstance(answer, Later) else answer[0]
-
-
-def reserve_many(
     tx: Transaction,
     key: str,
     rates: Sequence[Rate],
@@ -72,8 +62,9 @@ def reserve_many(
     horizon_seconds: float,
     lead_seconds: float = 0.0,
 ) -> list[Slot] | Later:
-    """The next calls that may leave at the instant of the first of them: one at least, ``most`` at most, which is
-    never more than the calls of any of the rates."""
+    """Grant the next calls if the instant of the first of them lies within the horizon, all rates and blocks considered
+    at once: those that may leave together with it, one at least, ``most`` at most, which is never more than the calls
+    of any of the rates."""
     row, now = _locked(tx, key)
     number: int = row["granted"] + 1
     # A clock that was set back must not let calls leave before those that were granted already.
@@ -202,7 +193,7 @@ def blocked(tx: Transaction, key: str) -> tuple[float, str] | None:
 def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
     row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
     if row is None:
-        return Usage(0, 0.0, None, tuple((rate, rate.calls) for rate in rates))
+        return Usage(0, tuple((rate, rate.calls) for rate in rates))
     left = []
     for rate in rates:
         used = tx.first(
@@ -214,8 +205,7 @@ def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
             },
         )
         left.append((rate, rate.calls - (used["n"] if used else 0)))
-    seconds = max(0.0, row["blocked_until"] - row["now"])
-    return Usage(row["granted"], seconds, row["blocked_why"] if seconds else None, tuple(left))
+    return Usage(row["granted"], tuple(left))
 
 
 def _locked(tx: Transaction, key: str) -> tuple[Row, float]:
