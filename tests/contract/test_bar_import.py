@@ -21,9 +21,9 @@ from marketjobs.services import universe
 from marketjobs.services.bar_file import BarFile, BarFileOptions
 from marketjobs.services.bar_import import ImportReport, ImportRequest, import_bars
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import assets, bars
+from marketjobs.storage import bars
 from marketjobs.storage.staging import Staging
-from stores import on_both_stores
+from stores import ensure_assets, on_both_stores
 
 runtime = on_both_stores
 
@@ -59,7 +59,7 @@ def stored(runtime: Runtime, symbol: str = "AAPL", interval: str = "1d") -> list
 
 
 def by_a_vendor(runtime: Runtime, found: list[Bar], symbol: str = "AAPL", provider: str = "yahoo") -> int:
-    asset = assets.ensure(runtime.database, [symbol])[symbol]
+    asset = ensure_assets(runtime.database, [symbol])[symbol]
     with runtime.database.write() as tx:
         bars.upsert(tx, asset, Interval.DAY_1, found, bars.provider_id(tx, provider), 1)
     return asset
@@ -408,7 +408,7 @@ def test_prices_as_traded_before_a_split_are_refused(runtime: Runtime, put: Impo
     asset = by_a_vendor(runtime, [])
     with runtime.database.write() as tx:
         split = [Action(stamp_of(date(2024, 1, 3)), SPLIT, 4.0)]
-        bars.upsert_actions(tx, asset, split, bars.provider_id(tx, "yahoo"), 1)
+        bars.upsert_actions(tx, [(asset, split)], bars.provider_id(tx, "yahoo"), 1)
     text = HEAD + rows(date(2024, 1, 1), [10, 11])
     with pytest.raises(ProviderMismatch, match="AAPL was split on 2024-01-03"):
         put(text, as_traded=True)

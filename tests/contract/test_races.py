@@ -21,9 +21,9 @@ from marketjobs.services.bar_plan import plans
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.bar_store import store
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import assets, bars
+from marketjobs.storage import bars
 from marketjobs.storage import jobs as rows
-from stores import on_both_stores
+from stores import ensure_assets, on_both_stores
 
 __all__ = ["on_both_stores"]
 DAY = Interval.DAY_1
@@ -68,7 +68,7 @@ def test_one_id_handed_in_by_many_at_once_makes_its_parts_once(runtime: Runtime)
 def test_an_import_keeps_its_series_from_others_while_it_compares(
     runtime: Runtime, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asset = assets.ensure(runtime.database, ["AAPL"])["AAPL"]
+    asset = ensure_assets(runtime.database, ["AAPL"])["AAPL"]
     put(runtime, asset, bar(0, 100.0))
     file = tmp_path / "bars.csv"
     days = (time.strftime("%Y-%m-%d", time.gmtime(FIRST + number * DAY_SECONDS)) for number in range(3))
@@ -94,7 +94,7 @@ def test_an_import_keeps_its_series_from_others_while_it_compares(
 
 
 def test_a_restatement_is_refused_when_older_bars_came_meanwhile(runtime: Runtime) -> None:
-    asset = assets.ensure(runtime.database, ["AAPL"])["AAPL"]
+    asset = ensure_assets(runtime.database, ["AAPL"])["AAPL"]
     put(runtime, asset, bar(3, 100.0), bar(4, 100.0))
     request = FetchRequest.of({"symbols": ["AAPL"], "start": "2024-10-01", "end": "2024-10-20"})
     provider = runtime.provider("yahoo")

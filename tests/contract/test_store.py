@@ -33,6 +33,7 @@ from marketjobs.storage.bar_state import Series
 from marketjobs.storage.bar_upsert import Batch, Stored, upsert_many
 from marketjobs.storage.database import Database, open_database
 from marketjobs.storage.sqlite import SqliteDatabase, SqliteTransaction
+from stores import asset_record, ensure_assets, listed_assets
 
 Python = Callable[..., "subprocess.Popen[str]"]
 DAY = Interval.DAY_1
@@ -106,7 +107,7 @@ class StoreContract:
 
     @pytest.fixture
     def asset(self, database: Database) -> int:
-        return assets.ensure(database, ["AAPL"])["AAPL"]
+        return ensure_assets(database, ["AAPL"])["AAPL"]
 
     # -- transactions --
 
@@ -158,12 +159,12 @@ class StoreContract:
     def test_assets_are_listed_while_somebody_writes(
         self, database: Database, open_again: Callable[..., Database]
     ) -> None:
-        assets.ensure(database, ["AAPL"])
+        ensure_assets(database, ["AAPL"])
         other = open_again(busy_seconds=0.2)
         with database.write() as tx:
             bars.provider_id(tx, "yahoo")
-            assert [one.symbol for one in assets.listed(other)] == ["AAPL"]
-            found = assets.get(other, "AAPL")
+            assert [one.symbol for one in listed_assets(other)] == ["AAPL"]
+            found = asset_record(other, "AAPL")
             assert found is not None and found.symbol == "AAPL"
 
     def test_a_transaction_that_reads_first_may_still_write(
@@ -240,7 +241,7 @@ class StoreContract:
         assert put(database, asset, []) == Stored()
 
     def test_series_do_not_touch_each_other(self, database: Database, asset: int) -> None:
-        other = assets.ensure(database, ["MSFT"])["MSFT"]
+        other = ensure_assets(database, ["MSFT"])["MSFT"]
         put(database, asset, [bar(0)])
         put(database, other, [bar(0, 20.0)])
         with database.write() as tx:
@@ -266,7 +267,7 @@ class StoreContract:
         assert stored(database, "NONE") == []
 
     def test_the_latest_closes_of_many(self, database: Database, asset: int) -> None:
-        others = assets.ensure(database, ["MSFT", "EMPTY", "WEEKLY", *(f"MORE{number}" for number in range(600))])
+        others = ensure_assets(database, ["MSFT", "EMPTY", "WEEKLY", *(f"MORE{number}" for number in range(600))])
         put(database, asset, [bar(0), bar(1, 11.0), bar(2, 12.0, provisional=True)])
         put(database, others["MSFT"], [bar(5, 20.0)])
         put(database, others["MORE599"], [bar(5, 30.0)])
@@ -336,7 +337,7 @@ class StoreContract:
         assert named == {one.value for one in Interval}
 
     def test_each_series_is_listed_with_its_ends(self, database: Database, asset: int) -> None:
-        other = assets.ensure(database, ["A"])["A"]
+        other = ensure_assets(database, ["A"])["A"]
         put(database, asset, [bar(0), bar(5)])
         with database.write() as tx:
             for one in (asset, other):
@@ -435,15 +436,15 @@ class StoreContract:
         found = [Action(stamp(1), DIVIDEND, 0.25), Action(stamp(1), SPLIT, 4.0)]
         with database.write() as tx:
             provider = bars.provider_id(tx, "yahoo")
-            assert bars.upsert_actions(tx, asset, found, provider, 1) == 2
-            assert bars.upsert_actions(tx, asset, found, provider, 2) == 0
-            assert bars.upsert_actions(tx, asset, [found[0]._replace(value=0.3)], provider, 3) == 1
+            assert bars.upsert_actions(tx, [(asset, found)], provider, 1) == 2
+            assert bars.upsert_actions(tx, [(asset, found)], provider, 2) == 0
+            assert bars.upsert_actions(tx, [(asset, [found[0]._replace(value=0.3)])], provider, 3) == 1
             assert bars.actions(tx, asset) == {(stamp(1), DIVIDEND): 0.3, (stamp(1), SPLIT): 4.0}
 
     def test_an_action_is_withdrawn_only_by_who_told_of_it(self, database: Database, asset: int) -> None:
         with database.write() as tx:
             mine, other = bars.provider_id(tx, "yahoo"), bars.provider_id(tx, "rss")
-            bars.upsert_actions(tx, asset, [Action(stamp(1), DIVIDEND, 0.25)], mine, 1)
+            bars.upsert_actions(tx, [(asset, [Action(stamp(1), DIVIDEND, 0.25)])], mine, 1)
             assert bars.drop_actions(tx, asset, [(stamp(1), DIVIDEND)], other) == 0
             assert bars.drop_actions(tx, asset, [(stamp(1), DIVIDEND), (stamp(2), SPLIT)], mine) == 1
             assert bars.actions(tx, asset) == {}
@@ -451,15 +452,15 @@ class StoreContract:
     # -- assets --
 
     def test_assets_are_made_once(self, database: Database) -> None:
-        first = assets.ensure(database, ["AAPL", "MSFT", "AAPL"])
+        first = ensure_assets(database, ["AAPL", "MSFT", "AAPL"])
         assert sorted(first) == ["AAPL", "MSFT"]
-        assert assets.ensure(database, ["MSFT", "IBM"]) | first == assets.ensure(database, ["IBM", "MSFT", "AAPL"])
-        assert [one.symbol for one in assets.listed(database)] == ["AAPL", "IBM", "MSFT"]
+        assert ensure_assets(database, ["MSFT", "IBM"]) | first == ensure_assets(database, ["IBM", "MSFT", "AAPL"])
+        assert [one.symbol for one in listed_assets(database)] == ["AAPL", "IBM", "MSFT"]
 
     def test_a_thousand_assets_at_once(self, database: Database) -> None:
         symbols = [f"S{number}" for number in range(1200)]
-        assert sorted(assets.ensure(database, symbols)) == sorted(symbols)
-        assert len(assets.ensure(database, symbols)) == 1200
+        assert sorted(ensure_assets(database, symbols)) == sorted(symbols)
+        assert len(ensure_assets(database, symbols)) == 1200
         assert len(assets.deactivate(database, symbols)) == 1200
         assert len(assets.purge(database, symbols)) == 1200
 
@@ -467,7 +468,7 @@ class StoreContract:
         symbols = [f"S{number}" for number in range(50)]
         found: list[dict[str, int]] = []
         threads = [
-            threading.Thread(target=lambda: found.append(assets.ensure(open_again(), symbols))) for _ in range(4)
+            threading.Thread(target=lambda: found.append(ensure_assets(open_again(), symbols))) for _ in range(4)
         ]
         for thread in threads:
             thread.start()
@@ -480,8 +481,8 @@ class StoreContract:
         assert assets.activate(database, ["AAPL", "MSFT"]) == ["AAPL", "MSFT"]
         assert assets.activate(database, ["AAPL", "IBM"], asset_class=AssetClass.EQUITY) == ["IBM"]
         assert assets.deactivate(database, ["MSFT", "NONE"]) == ["MSFT"]
-        assert [one.symbol for one in assets.listed(database, active_only=True)] == ["AAPL", "IBM"]
-        record = assets.get(database, "AAPL")
+        assert [one.symbol for one in listed_assets(database, active_only=True)] == ["AAPL", "IBM"]
+        record = asset_record(database, "AAPL")
         assert record is not None and record.asset_class == "equity"
         assert assets.activate(database, ["MSFT"]) == ["MSFT"]
 
@@ -489,24 +490,24 @@ class StoreContract:
         assert assets.activate(database, ["AAPL", "AAPL"]) == ["AAPL"]
 
     def test_fetching_again_does_not_wake_an_inactive_asset(self, database: Database) -> None:
-        assets.ensure(database, ["AAPL"])
+        ensure_assets(database, ["AAPL"])
         assets.deactivate(database, ["AAPL"])
-        assets.ensure(database, ["AAPL"])
-        record = assets.get(database, "AAPL")
+        ensure_assets(database, ["AAPL"])
+        record = asset_record(database, "AAPL")
         assert record is not None and record.status == "inactive"
 
     def test_a_purge_leaves_nothing_of_an_asset_and_all_of_others(self, database: Database, asset: int) -> None:
-        other = assets.ensure(database, ["MSFT"])["MSFT"]
+        other = ensure_assets(database, ["MSFT"])["MSFT"]
         for one in (asset, other):
             put(database, one, [bar(0)])
             with database.write() as tx:
                 bars.add_coverage(tx, one, DAY, (), Range(0, 10))
                 bars.note_gaps(tx, one, DAY, [], [Rejected(stamp(3), "future")])
-                bars.upsert_actions(tx, one, [Action(stamp(1), DIVIDEND, 0.2)], bars.provider_id(tx, "yahoo"), 1)
+                bars.upsert_actions(tx, [(one, [Action(stamp(1), DIVIDEND, 0.2)])], bars.provider_id(tx, "yahoo"), 1)
         with database.write() as tx:
             assets.describe(tx, {"AAPL": AssetFacts(name="Apple"), "MSFT": AssetFacts()}, "yahoo")
         assert assets.purge(database, ["AAPL", "NONE"]) == ["AAPL"]
-        assert assets.get(database, "AAPL") is None
+        assert asset_record(database, "AAPL") is None
         with database.read() as tx:
             for table in ("price_bar", "bar_coverage", "bar_gap", "corporate_action", "asset_alias"):
                 assert [row["asset_id"] for row in tx.all(f"SELECT asset_id FROM {table}")] == [other], table
@@ -518,7 +519,7 @@ class StoreContract:
             assets.describe(tx, {"AAPL": said, "NONE": said}, "yahoo")
         with database.write() as tx:
             assets.describe(tx, {"AAPL": AssetFacts(currency="EUR")}, "yahoo")
-        record = assets.get(database, "AAPL")
+        record = asset_record(database, "AAPL")
         assert record is not None
         assert (record.name, record.asset_class, record.currency) == ("Apple Inc.", "equity", "EUR")
         assert (record.exchange, record.timezone, record.status) == ("NMS", "America/New_York", "active")
@@ -528,10 +529,10 @@ class StoreContract:
 
     def test_hostile_text_is_only_text(self, database: Database) -> None:
         name = "'; DROP TABLE asset; -- \0 \N{ROCKET} " + "x" * 10_000
-        assets.ensure(database, ["AAPL"])
+        ensure_assets(database, ["AAPL"])
         with database.write() as tx:
             assets.describe(tx, {"AAPL": AssetFacts(name=name)}, "ya'hoo")
-        record = assets.get(database, "AAPL")
+        record = asset_record(database, "AAPL")
         assert record is not None and record.name == self.kept(name)
 
 
@@ -620,7 +621,7 @@ class TestPostgresStore(StoreContract):
             assert tx.tuples(versions) == before
 
     def test_a_batch_of_new_and_known_series_is_counted_one_by_one(self, database: Database) -> None:
-        ids = assets.ensure(database, ["A", "B", "C", "D"])
+        ids = ensure_assets(database, ["A", "B", "C", "D"])
         put(database, ids["B"], [bar(0), bar(1), bar(2, provisional=True)])
         with database.write() as tx:
             provider = bars.provider_id(tx, "yahoo")
@@ -938,7 +939,7 @@ class TestSqliteStore(StoreContract):
         with impatient.read() as tx:
             assert bars.providers(tx) == []
         with database.write():
-            for attempt in (lambda: impatient.write().__enter__(), lambda: assets.ensure(impatient, ["X"])):
+            for attempt in (lambda: impatient.write().__enter__(), lambda: ensure_assets(impatient, ["X"])):
                 began = time.monotonic()
                 with pytest.raises(StorageUnavailable, match="is locked by another program") as caught:
                     attempt()
@@ -971,7 +972,7 @@ class TestSqliteStore(StoreContract):
         path = tmp_path / "store.db"
         path.write_bytes(content)
         database = SqliteDatabase(path)
-        for attempt in (lambda: schema.ensure(database), lambda: assets.listed(database)):
+        for attempt in (lambda: schema.ensure(database), lambda: listed_assets(database)):
             with pytest.raises(StorageUnavailable, match="is no sound SQLite database") as caught:
                 attempt()
             assert str(path) in caught.value.message
@@ -1015,7 +1016,7 @@ class TestSqliteStore(StoreContract):
         with pytest.raises(StorageUnavailable, match="is read-only"), database.write() as tx:
             bars.provider_id(tx, "yahoo")
         with pytest.raises(StorageUnavailable, match="is read-only"):
-            assets.ensure(database, ["AAPL"])
+            ensure_assets(database, ["AAPL"])
 
     @pytest.mark.skipif(os.geteuid() == 0, reason="file modes do not bind a superuser")
     def test_a_file_without_permission(self, database: Database) -> None:
@@ -1033,9 +1034,9 @@ class TestSqliteStore(StoreContract):
             put(full, asset, many)
         assert "free some disk space" in (caught.value.hint or "")
         with pytest.raises(StorageFull):
-            assets.ensure(full, [f"SYMBOL-{number}" for number in range(5000)])
+            ensure_assets(full, [f"SYMBOL-{number}" for number in range(5000)])
         assert [one.bar for one in stored(full)] == [bar(0)], "reading goes on"
-        assert [one.symbol for one in assets.listed(full)] == ["AAPL"]
+        assert [one.symbol for one in listed_assets(full)] == ["AAPL"]
         with full.read() as tx:
             assert [row[0] for row in tx.tuples("PRAGMA integrity_check")] == ["ok"]
         # Space was made: the same object goes on.
@@ -1096,9 +1097,8 @@ class TestSqliteStore(StoreContract):
         from marketjobs.storage.sqlite import SqliteDatabase
 
         database = SqliteDatabase(Path(sys.argv[1]), busy_seconds=0.2)
-        assert assets.listed(database) == []
         with database.read() as tx:
-            bars.providers(tx)
+            assert assets.listed_in(tx) == []
         mine = {id(one) for one in database._pool.idle}
 
         def in_child(work):
@@ -1116,7 +1116,7 @@ class TestSqliteStore(StoreContract):
             assert not database._pool.idle
             with database.write() as tx:
                 bars.provider_id(tx, "child")
-            assets.ensure(database, ["CHILD"])
+                assets.ensure_in(tx, ["CHILD"])
             assert not mine & {id(one) for one in database._pool.idle}
             database.close()
 
@@ -1129,7 +1129,7 @@ class TestSqliteStore(StoreContract):
         def child_reads():
             with database.read() as tx:
                 assert bars.providers(tx) == ["child", "parent"]
-            assets.listed(database)
+                assets.listed_in(tx)
             database.close()
 
         def stranger():
@@ -1144,8 +1144,8 @@ class TestSqliteStore(StoreContract):
             in_child(child_reads)
             in_child(stranger)
         in_child(lambda: None)
-        assert [one.symbol for one in assets.listed(database)] == ["CHILD"]
         with database.read() as tx:
+            assert [one.symbol for one in assets.listed_in(tx)] == ["CHILD"]
             assert bars.providers(tx) == ["child", "parent", "third"]
             assert [row[0] for row in tx.tuples("PRAGMA integrity_check")] == ["ok"]
         """

@@ -11,8 +11,9 @@ from marketjobs.services import bar_rebase
 from marketjobs.services.bar_plan import Plan
 from marketjobs.services.bar_rebase import Rebase
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import assets, bar_state, bars
+from marketjobs.storage import bar_state, bars
 from marketjobs.storage.database import Transaction
+from stores import ensure_assets
 
 FIVE = Interval.MINUTE_5
 START = 1_795_132_800
@@ -34,7 +35,7 @@ def both(price: float) -> list[Bar]:
 
 @pytest.fixture
 def asset(runtime: Runtime) -> int:
-    return assets.ensure(runtime.database, ["AAPL"])["AAPL"]
+    return ensure_assets(runtime.database, ["AAPL"])["AAPL"]
 
 
 def put(runtime: Runtime, asset: int, rows: list[Bar], at: int) -> None:

@@ -50,7 +50,7 @@ def store(
     counts = upsert_many(
         tx, [Batch(found.plan.asset, request.interval, found.bars, source, fetched_at) for found in good]
     )
-    bars.upsert_actions_many(tx, [(found.plan.asset, found.actions) for found in good], source, fetched_at)
+    bars.upsert_actions(tx, [(found.plan.asset, found.actions) for found in good], source, fetched_at)
     assets.describe(
         tx, {found.plan.symbol: found.facts for found in good if found.facts != AssetFacts()}, provider.name
     )

@@ -51,15 +51,9 @@ class Renamed:
     since: int | None
 
 
-def ensure(database: Database, symbols: Iterable[str]) -> dict[str, int]:
+def ensure_in(tx: Transaction, symbols: Iterable[str], status: str = ACTIVE) -> dict[str, int]:
     """The ids of assets by symbol, made where they are new.  New assets are active: who fetches a symbol
     wants it kept fresh."""
-    with database.write() as tx:
-        return ensure_in(tx, symbols)
-
-
-def ensure_in(tx: Transaction, symbols: Iterable[str], status: str = ACTIVE) -> dict[str, int]:
-    """:func:`ensure`, in a transaction that does more."""
     wanted = list(dict.fromkeys(symbols))
     found = ids(tx, wanted)
     new = [symbol for symbol in wanted if symbol not in found]
@@ -231,24 +225,14 @@ def _said(record: AssetRecord, facts: AssetFacts) -> tuple[str | None, ...]:
     return () if said == known else said
 
 
-def listed(database: Database, *, active_only: bool = False, group: int | None = None) -> list[AssetRecord]:
-    """By symbol; ``group``: only its members."""
-    with database.read() as tx:
-        return listed_in(tx, active_only=active_only, group=group)
-
-
 def listed_in(tx: Transaction, *, active_only: bool = False, group: int | None = None) -> list[AssetRecord]:
+    """By symbol; ``group``: only its members."""
     found = [AssetRecord(*row) for row in tx.tuples(*_query(_COLUMNS, active_only, group))]
     return sorted(found, key=lambda one: one.symbol)  # here: databases sort letters and signs each in their way
 
 
 def symbols_in(tx: Transaction, *, active_only: bool = False, group: int | None = None) -> list[str]:
     return sorted(row[0] for row in tx.tuples(*_query("a.symbol", active_only, group)))
-
-
-def get(database: Database, symbol: str) -> AssetRecord | None:
-    with database.read() as tx:
-        return get_in(tx, symbol)
 
 
 def get_in(tx: Transaction, symbol: str) -> AssetRecord | None:

@@ -229,15 +229,10 @@ def actions(tx: Transaction, asset: int) -> dict[tuple[int, str], float]:
     return {(row["ts"], row["kind"]): row["value"] for row in rows}
 
 
-def upsert_actions(tx: Transaction, asset: int, found: Iterable[Action], provider: int, fetched_at: int) -> int:
-    """How many were new or changed."""
-    return upsert_actions_many(tx, [(asset, found)], provider, fetched_at)
-
-
-def upsert_actions_many(
+def upsert_actions(
     tx: Transaction, found: Iterable[tuple[int, Iterable[Action]]], provider: int, fetched_at: int
 ) -> int:
-    """The same of many assets: (asset, its actions)."""
+    """Of each asset its actions.  How many were new or changed."""
     rows = {
         (asset, action.ts, action.kind): (asset, action.ts, action.kind, action.value, provider, fetched_at)
         for asset, some in found

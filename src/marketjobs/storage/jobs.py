@@ -254,16 +254,6 @@ def beat(tx: Transaction, job: Job, lease_seconds: float, progress: float, messa
     return None if row is None else _job(row)
 
 
-def still_holds(tx: Transaction, job: Job) -> bool:
-    """Inside a transaction that stores data: may this attempt still write?  Locks the row until the commit."""
-    return bool(
-        tx.run(
-            "UPDATE job SET token = token WHERE id = :id AND token = :token AND state = 'running'",
-            {"id": job.id, "token": job.token},
-        )
-    )
-
-
 def record_outcomes(tx: Transaction, job: Job, outcomes: Sequence[JsonDict], progress: float) -> bool:
     """Keep what is settled, in the transaction that stored it; ``False``: fenced off, roll back."""
     return bool(
