@@ -4,10 +4,13 @@ itself when it is back."""
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
+from faults.audit import audit
 from faults.report import Record
+from faults.steps import FETCH
 from processes import LONG, Machine, Ran, Running, eventually
 
 HAND_IN = """
@@ -31,7 +34,6 @@ SOCKETS_GIVE_UP_SECONDS = 10.0
 """A worker's: a shorter silence is waited out, a longer one takes a new connection."""
 QUIET_SECONDS = 0.7
 """What `marketjobs --version` takes at most where nothing else runs."""
-FETCH = ("fetch-market-data", "-s", "AAPL")
 QUESTIONS = (("status",), ("jobs",), ("worker-stats",), ("queues",))
 
 
@@ -99,6 +101,14 @@ def counted(machine: Machine) -> tuple[int, int]:
         " sum(CASE WHEN state IN ('queued', 'waiting', 'running') THEN 1 ELSE 0 END) AS left FROM job"
     )
     return int(row["done"] or 0), int(row["left"] or 0)
+
+
+def all_is_done_once(machine: Machine, worker: Running, ids: Sequence[str], cancelled: Sequence[str] = ()) -> None:
+    """By a worker that lived through it."""
+    machine.all_final(ids)
+    assert audit(machine, [*ids, *cancelled]) == Counter(succeeded=len(ids), cancelled=len(cancelled))
+    assert len(machine.effects()) == len(ids)
+    assert worker.runs
 
 
 @contextmanager

@@ -7,9 +7,9 @@ import json
 import pytest
 
 from faults.audit import audit
-from faults.outage import in_time
-from faults.steps import hand_in, hang, naps, once_asked, running
-from processes import Machine, RedisServer, eventually, kill
+from faults.outage import in_time, within
+from faults.steps import begin_fetch, called, hang, once_asked, running
+from processes import Machine, RedisServer, kill
 from vendor import Vendor
 
 HANG_SECONDS = 240.0
@@ -18,11 +18,11 @@ PATIENT = {"MARKETJOBS_PROVIDERS__YAHOO__TIMEOUT_SECONDS": str(HANG_SECONDS)}
 
 
 def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vendor) -> None:
-    queued = hand_in(machine, "fetch-market-data", "-s", "Q1")
+    queued = begin_fetch(machine, "Q1")
     machine.run("cancel", queued).ok()
     worker = machine.worker("-c", "1", **PATIENT)
     hang(vendor, HANG_SECONDS)
-    busy = hand_in(machine)
+    busy = begin_fetch(machine)
     running(machine, busy)
     once_asked(vendor)
     assert machine.run("cancel", busy, "--json").ok().json["jobs"][0] == {
@@ -32,7 +32,7 @@ def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vend
     }
     row = machine.in_state(busy, "cancelled")
     assert row["error_cause"] == "cancelled"
-    done = hand_in(machine, "fetch-market-data", "-s", "D1")
+    done = begin_fetch(machine, "D1")
     machine.in_state(done, "succeeded")
     machine.run("cancel", done).ok()
     assert worker.runs
@@ -44,9 +44,8 @@ def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vend
 def test_a_cancelled_job_keeps_what_it_stored(machine: Machine, vendor: Vendor) -> None:
     machine.worker("-c", "1", MARKETJOBS_PROVIDERS__YAHOO__MAX_CONNECTIONS="1", **PATIENT)
     vendor.fault("hang", "H39", times=1, seconds=HANG_SECONDS)
-    options = [word for number in range(40) for word in ("-s", f"H{number}")]
-    job_id = hand_in(machine, "fetch-market-data", *options, "--period", "5d")
-    eventually(lambda: vendor._faults[0].left == 0, "the last symbol hangs")
+    job_id = begin_fetch(machine, *(f"H{number}" for number in range(40)), options=("--period", "5d"))
+    once_asked(vendor)
     machine.run("cancel", job_id).ok()
     row = machine.in_state(job_id, "cancelled")
     kept = machine.rows("SELECT count(DISTINCT symbol) AS n FROM price_bar_v")[0]["n"]
@@ -84,7 +83,7 @@ def test_a_cancelled_job_whose_worker_is_stopped_does_not_stay_open(machine: Mac
 @pytest.mark.whole
 def test_watching_another_programs_job_does_not_kill_it(machine: Machine) -> None:
     """A command without the task's code leaves it to a worker that has it."""
-    [job_id] = naps(machine, 0.0)
+    [job_id] = called(machine, "nap", 0.0)
     ran = machine.run("result", job_id, "--wait", "--timeout", "3")
     assert ran.code in (5, 6), str(ran)
     assert machine.job(job_id)["state"] in ("queued", "waiting")
@@ -94,7 +93,7 @@ def test_watching_another_programs_job_does_not_kill_it(machine: Machine) -> Non
 
 
 def test_an_unknown_job_can_not_be_cancelled(machine: Machine) -> None:
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     machine.run("cancel", "00000000-0000-4000-8000-000000000000").refused(4, "there is no job")
     assert machine.job(job_id)["state"] == "queued"
 
@@ -105,14 +104,14 @@ def test_cancel_with_the_broker_down(machine: Machine, vendor: Vendor, redis_ser
     machine.env["MARKETJOBS_BROKER__URL"] = redis_server.url
     machine.worker("-c", "1", **PATIENT)
     hang(vendor, HANG_SECONDS)
-    busy, queued = hand_in(machine), hand_in(machine, "fetch-market-data", "-s", "Q1")
+    busy, queued = begin_fetch(machine), begin_fetch(machine, "Q1")
     running(machine, busy)
     once_asked(vendor)
     redis_server.kill()
     in_time(machine, "cancel", busy, queued).ok()
     machine.in_state(busy, "cancelled")
     redis_server.start()
-    after = hand_in(machine, "fetch-market-data", "-s", "D1")
+    after = begin_fetch(machine, "D1")
     machine.in_state(after, "succeeded")
     assert "Q1" not in {one.symbol for one in vendor.charts()}
     assert audit(machine, [busy, queued, after]) == {"cancelled": 2, "succeeded": 1}
@@ -124,7 +123,7 @@ def test_cancelled_and_its_worker_killed_right_after(pair: Machine, vendor: Vend
     """Nobody is left to notice the cancel but the reaper."""
     worker = pair.worker("-c", "1", **PATIENT)
     hang(vendor, HANG_SECONDS)
-    job_id = hand_in(pair)
+    job_id = begin_fetch(pair)
     running(pair, job_id)
     once_asked(vendor)
     pids = [worker.pid, *(pid for pids in pair.children(worker).values() for pid in pids)]
@@ -134,7 +133,7 @@ def test_cancelled_and_its_worker_killed_right_after(pair: Machine, vendor: Vend
     worker.process.wait(10)
     pair.worker("-c", "1")
     pair.in_state(job_id, "cancelled")
-    after = hand_in(pair, "fetch-market-data", "-s", "D1")
+    after = begin_fetch(pair, "D1")
     pair.in_state(after, "succeeded")
     assert [one.symbol for one in vendor.charts()] == ["D1"], "the cancelled one was asked for again"
     assert audit(pair, [job_id, after]) == {"cancelled": 1, "succeeded": 1}

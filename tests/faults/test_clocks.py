@@ -5,14 +5,10 @@ from __future__ import annotations
 import pytest
 
 from faults.audit import audit
+from faults.steps import called
 from processes import Machine, eventually
 
 HOUR = 3600
-COUNT = """
-import json, sys
-from jobs_for_tests import count
-print(json.dumps([count.delay(n, float(sys.argv[2])).id for n in range(int(sys.argv[1]))]))
-"""
 
 
 def clock_was_set(machine: Machine, seconds: int) -> None:
@@ -29,8 +25,8 @@ def clock_was_set(machine: Machine, seconds: int) -> None:
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
 def test_the_stores_clock_jumps_with_jobs_in_each_state(pair: Machine, seconds: int) -> None:
     pair.test_worker(1)
-    ids = pair.python(COUNT, "8", "0.7")
-    retried = pair.python("import json; from jobs_for_tests import fail; print(json.dumps(fail.delay('no').id))")
+    ids = called(pair, "count", 0, 0.7, count=8)
+    [retried] = called(pair, "fail", "no")
     pair.in_state(ids[0], "running", "succeeded")
     clock_was_set(pair, seconds)
     rows = pair.all_final([*ids, retried], seconds=60)
@@ -42,7 +38,7 @@ def test_the_stores_clock_jumps_with_jobs_in_each_state(pair: Machine, seconds: 
 
 def test_a_clock_that_was_set_back_while_nothing_ran_delays_nothing(machine: Machine) -> None:
     """Jobs were handed in and a worker was killed before; their stamps and its lease lie an hour ahead."""
-    ids = machine.python(COUNT, "5", "0")
+    ids = called(machine, "count", 0, count=5)
     machine.write("UPDATE job SET run_at = run_at + 3600, submitted_at = submitted_at + 3600, published_at = NULL")
     machine.write("INSERT INTO lease VALUES ('reaper', 'this-host/1/1', unixepoch() + 3600)")
     worker = machine.test_worker(1)
@@ -63,7 +59,7 @@ def test_a_job_that_was_put_off_keeps_its_time(machine: Machine) -> None:
         """
     )
     machine.in_state(retried, "waiting")
-    lost = machine.python(COUNT, "1", "0")
+    lost = called(machine, "count", 0)
     machine.write("UPDATE job SET run_at = run_at + 3600, published_at = NULL, state = 'queued' WHERE id = ?", lost[0])
     eventually(lambda: machine.job(lost[0])["state"] == "succeeded", "the misdated one ran", 30)
     assert {machine.job(one)["state"] for one in (put_off, retried)} == {"waiting"}

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from faults.audit import audit
-from faults.steps import FETCH, hand_in, hang, naps, once_asked, running
+from faults.steps import FETCH, begin_fetch, called, hang, once_asked, running
 from processes import Machine, eventually, kill
 from vendor import Vendor
 
@@ -18,7 +18,7 @@ from vendor import Vendor
 def test_a_pool_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -> None:
     worker = machine.worker("-c", "2")
     hang(vendor)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     pid = running(machine, job_id)
     once_asked(vendor)
     main_process = machine.children(worker)["main"]
@@ -33,13 +33,7 @@ def test_a_pool_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -
 
 def test_a_worker_that_stops_begins_no_other_job(machine: Machine) -> None:
     worker = machine.test_worker(1)
-    ids = machine.python(
-        """
-        import json
-        from jobs_for_tests import count
-        print(json.dumps([count.delay(number, 4.0).id for number in range(3)]))
-        """
-    )
+    ids = called(machine, "count", 0, 4.0, count=3)
     machine.in_state(ids[0], "running")
     worker.ctrl_c()
     worker.wait()
@@ -57,7 +51,7 @@ def test_an_idle_pool_process_is_killed(machine: Machine) -> None:
     main_process = machine.children(worker)["main"]
     for _ in range(2):
         kill(machine.children(worker)["pool"][0])
-        ids = naps(machine, 0.0, 6)
+        ids = called(machine, "nap", 0.0, count=6)
         machine.all_final(ids, seconds=30)
     assert machine.children(worker)["main"] == main_process
     assert audit(machine, [row["id"] for row in machine.jobs()]) == {"succeeded": 12}
@@ -66,7 +60,7 @@ def test_an_idle_pool_process_is_killed(machine: Machine) -> None:
 def test_a_workers_main_process_is_killed_in_mid_job(machine: Machine, vendor: Vendor) -> None:
     worker = machine.worker("-c", "2")
     hang(vendor)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     [main] = machine.children(worker)["main"]
@@ -85,7 +79,7 @@ def test_the_reaper_is_killed(machine: Machine, vendor: Vendor) -> None:
     [reaper] = machine.children(worker)["reaper"]
     kill(reaper)
     eventually(lambda: machine.children(worker)["reaper"] not in ([], [reaper]), "another reaper")
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     machine.in_state(job_id, "succeeded")
     assert audit(machine, [job_id]) == {"succeeded": 1}
 
@@ -93,7 +87,7 @@ def test_the_reaper_is_killed(machine: Machine, vendor: Vendor) -> None:
 @pytest.mark.slow
 def test_the_supervisor_is_killed_and_nothing_is_left(machine: Machine) -> None:
     worker = machine.test_worker(2)
-    ids = naps(machine, 1.0, 6)
+    ids = called(machine, "nap", 1.0, count=6)
     machine.in_state(ids[0], "running")
     kill(worker.pid)
     worker.process.wait(5)
@@ -108,7 +102,7 @@ def test_the_supervisor_is_killed_with_a_job_that_hangs(machine: Machine, vendor
     """Its children do not wait for the vendor's sake."""
     worker = machine.worker("-c", "1")
     hang(vendor, 120.0)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     kill(worker.pid)
@@ -122,7 +116,7 @@ def test_the_supervisor_is_killed_with_a_job_that_hangs(machine: Machine, vendor
 def test_another_worker_finishes_the_jobs_of_a_killed_one(machine: Machine, vendor: Vendor) -> None:
     first = machine.worker("-c", "1")
     hang(vendor)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     machine.worker("-c", "1")
@@ -268,7 +262,7 @@ def test_ctrl_c_at_up_is_warm_first(machine: Machine, vendor: Vendor) -> None:
     up = machine.start("up")
     eventually(lambda: machine.rows("SELECT 1 FROM worker WHERE kind = 'worker'"), "a worker")
     hang(vendor, 2.0)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     up.ctrl_c()
@@ -284,7 +278,7 @@ def test_a_second_ctrl_c_at_up_hands_back(machine: Machine, vendor: Vendor) -> N
     up = machine.start("up")
     eventually(lambda: machine.rows("SELECT 1 FROM worker WHERE kind = 'worker'"), "a worker")
     hang(vendor, 120.0)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     up.ctrl_c()
@@ -301,7 +295,7 @@ def test_a_second_ctrl_c_at_up_hands_back(machine: Machine, vendor: Vendor) -> N
 def test_a_third_ctrl_c_kills(machine: Machine, vendor: Vendor) -> None:
     worker = machine.worker("-c", "1")
     hang(vendor, 120.0)
-    job_id = hand_in(machine)
+    job_id = begin_fetch(machine)
     running(machine, job_id)
     once_asked(vendor)
     [main] = machine.children(worker)["main"]

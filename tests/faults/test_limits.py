@@ -8,7 +8,7 @@ import pytest
 
 from faults.audit import audit
 from faults.report import Record
-from faults.steps import hand_in, hang, once_asked
+from faults.steps import begin_fetch, called, hang, once_asked
 from processes import Machine, RedisServer, eventually, kill
 from vendor import Vendor
 
@@ -35,7 +35,7 @@ def test_a_hanging_job_is_ended_by_its_hard_limit(pair: Machine, record: Record)
 
 def test_a_soft_limit_is_tried_again_and_told(machine: Machine) -> None:
     machine.test_worker(1)
-    job_id = machine.python("import json; from jobs_for_tests import soft; print(json.dumps(soft.delay().id))")
+    [job_id] = called(machine, "soft")
     row = machine.in_state(job_id, "dead", seconds=40)
     assert (row["attempt"], row["error_cause"]) == (3, "time_limit")
     assert audit(machine, [job_id]) == {"dead": 1}
@@ -43,7 +43,7 @@ def test_a_soft_limit_is_tried_again_and_told(machine: Machine) -> None:
 
 def test_a_soft_limit_that_comes_while_the_outcome_is_written_costs_nothing(machine: Machine) -> None:
     worker = machine.test_worker(1)
-    job_id = machine.python("import json; from jobs_for_tests import locks; print(json.dumps(locks.delay(4.0).id))")
+    [job_id] = called(machine, "locks", 4.0)
     row = machine.in_state(job_id, "succeeded", "dead", "waiting", seconds=40)
     assert (row["state"], row["attempt"]) == ("succeeded", 1)
     assert "Soft time limit (1s) exceeded" in worker.err
@@ -55,7 +55,7 @@ def test_a_soft_limit_that_comes_while_the_outcome_is_written_costs_nothing(mach
 def test_a_job_longer_than_its_lease_runs_once(pair: Machine) -> None:
     pair.test_worker(2, **LEASE)
     pair.test_worker(1, **LEASE)
-    job_id = pair.python("import json; from jobs_for_tests import count; print(json.dumps(count.delay(1, 8.0).id))")
+    [job_id] = called(pair, "count", 1, 8.0)
     assert pair.in_state(job_id, "succeeded")["attempt"] == 1
     assert pair.effects() == [f"{job_id} 1"]
     assert audit(pair, [job_id]) == {"succeeded": 1}
@@ -69,7 +69,7 @@ def test_a_job_longer_than_the_visibility_timeout_runs_once(machine: Machine, re
     machine.env["MARKETJOBS_BROKER__URL"] = redis_server.url
     options = {"MARKETJOBS_WORKER__ACKS_LATE": "true", "TESTS_VISIBILITY_SECONDS": "2"} | LEASE
     machine.test_worker(2, **options)
-    job_id = machine.python("import json; from jobs_for_tests import count; print(json.dumps(count.delay(1, 10.0).id))")
+    [job_id] = called(machine, "count", 1, 10.0)
     machine.in_state(job_id, "running")
     eventually(
         lambda: redis_server.ask("ZCARD", "unacked_index") == b":0\r\n", "the message was handed out and refused", 9
@@ -85,7 +85,7 @@ def test_a_worker_frozen_for_two_leases_and_thawed_is_fenced_off(pair: Machine, 
     """All its processes, on another host as far as anybody can tell; a second worker takes the job meanwhile."""
     hang(vendor, 2.0)
     frozen = pair.test_worker(1, TESTS_HOST="elsewhere", **LEASE)
-    job_id = hand_in(pair, "fetch-market-data", "-s", "AAPL", "-s", "IBM")
+    job_id = begin_fetch(pair, "AAPL", "IBM")
     once_asked(vendor)
     assert pair.in_state(job_id, "running")["owner"].startswith("elsewhere/")
     pids = [frozen.pid, *(pid for pids in pair.children(frozen).values() for pid in pids)]

@@ -10,6 +10,7 @@ import pytest
 
 from faults.audit import audit
 from faults.report import Record
+from faults.steps import called
 from processes import SECRET, Machine, eventually
 
 GOOD_BODY = "[[1, 2], {}, {}]"
@@ -107,7 +108,7 @@ def test_raw_text_where_messages_lie(pair: Machine) -> None:
     else:
         for number, text in enumerate(RAW):
             (pair.home / "queue" / "messages" / f"{number:013}_raw.default.msg").write_text(text)
-    job_id = pair.python("import json; from jobs_for_tests import count; print(json.dumps(count.delay(1).id))")
+    [job_id] = called(pair, "count", 1)
     pair.in_state(job_id, "succeeded")
     eventually(lambda: refused(pair) == len(RAW), "all are counted", 20, every=0.5)
     assert pair.children(worker)["main"] == main_process

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import signal
 import time
 from collections.abc import Iterator
@@ -12,8 +11,9 @@ import psycopg
 import pytest
 
 from faults.audit import audit
-from faults.outage import FETCH, QUESTIONS, at_once, hand_in, resumes, stays_away
+from faults.outage import QUESTIONS, at_once, hand_in, resumes, stays_away
 from faults.report import Record
+from faults.steps import FETCH, begin_fetch
 from postgres import CONNECTIONS, PostgresServer
 from processes import LONG, SECRET, Machine, RedisServer, Running, eventually, kill
 
@@ -265,9 +265,8 @@ def test_restarted_under_a_fetch(on_postgres: Machine, postgres_server: Postgres
     assert on_postgres.vendor is not None
     on_postgres.vendor.latency_seconds = 0.3
     symbols = [f"SYM{number:03}" for number in range(80)]
-    named = list(itertools.chain.from_iterable(("-s", symbol) for symbol in symbols))
     worker = on_postgres.worker("-c", "1")
-    job_id = on_postgres.run("fetch-market-data", *named, "--no-wait", "--json").ok().json["job_id"]
+    job_id = begin_fetch(on_postgres, *symbols)
     eventually(lambda: on_postgres.rows("SELECT 1 FROM price_bar LIMIT 1"), "something is stored")
     postgres_server.stop()
     postgres_server.start()
@@ -285,6 +284,6 @@ def test_a_worker_outlives_a_store_that_is_away(on_postgres: Machine, postgres_s
     postgres_server.stop()
     worker.says("storage_unavailable")
     postgres_server.start()
-    job_id = on_postgres.run("fetch-market-data", "-s", "AAPL", "--no-wait", "--json").ok().json["job_id"]
+    job_id = begin_fetch(on_postgres)
     on_postgres.in_state(job_id, "succeeded")
     assert worker.runs

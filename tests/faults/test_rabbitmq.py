@@ -9,8 +9,9 @@ import time
 import pytest
 
 from faults.audit import audit
-from faults.outage import begin_to_hand_in, hand_in, handed_in, no_command_hangs, resumes
+from faults.outage import all_is_done_once, begin_to_hand_in, hand_in, handed_in, no_command_hangs, resumes
 from faults.report import Record
+from faults.steps import begin_fetch
 from processes import SECRET, Machine, eventually
 from rabbit import RabbitServer
 
@@ -40,7 +41,7 @@ def test_a_worker_waits_for_it(on_rabbit: Machine, rabbit_server: RabbitServer) 
     worker.says("waiting for it")
     worker.says("Cannot connect to amqp://")
     rabbit_server.start()
-    job_id = on_rabbit.run("fetch-market-data", "-s", "AAPL", "--no-wait", "--json").ok().json["job_id"]
+    job_id = begin_fetch(on_rabbit)
     on_rabbit.in_state(job_id, "succeeded")
     assert audit(on_rabbit, [job_id]) == {"succeeded": 1}
 
@@ -61,10 +62,7 @@ def test_killed_under_load(pair: Machine, rabbit_server: RabbitServer, full: boo
     with resumes(pair, record):
         rabbit_server.start()
     ids += handed_in(pair, submitter)
-    pair.all_final(ids)
-    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
-    assert len(pair.effects()) == len(ids)
-    assert worker.runs
+    all_is_done_once(pair, worker, ids, stopped)
     record(jobs=len(ids), kills=1)
 
 
@@ -82,10 +80,7 @@ def test_its_application_is_stopped_under_load(
     with resumes(pair, record):
         rabbit_server.ctl("start_app")
     ids = handed_in(pair, submitter)
-    pair.all_final(ids)
-    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
-    assert len(pair.effects()) == len(ids)
-    assert worker.runs
+    all_is_done_once(pair, worker, ids, stopped)
     record(jobs=len(ids))
 
 
@@ -171,7 +166,7 @@ def test_no_such_vhost(machine: Machine, rabbit_server: RabbitServer) -> None:
     machine.env["MARKETJOBS_BROKER__URL"] = rabbit_server.url("no-such")
     ran = machine.run("worker").refused(6, "has no vhost no-such")
     assert "rabbitmqctl add_vhost no-such && rabbitmqctl set_permissions -p no-such guest" in ran.err
-    job_id = machine.run("fetch-market-data", "-s", "AAPL", "--no-wait", "--json").ok().json["job_id"]
+    job_id = begin_fetch(machine)
     assert machine.job(job_id)["state"] == "queued"
 
 

@@ -11,8 +11,8 @@ from kombu import Consumer, Exchange, Producer, Queue
 from blackhole import BlackHole
 from faults.audit import audit
 from faults.outage import (
-    FETCH,
     RESUME_SECONDS,
+    all_is_done_once,
     begin_to_hand_in,
     hand_in,
     handed_in,
@@ -22,6 +22,7 @@ from faults.outage import (
     stays_away,
 )
 from faults.report import Record
+from faults.steps import FETCH, called
 from marketjobs.tasks import amqp
 from marketjobs.tasks.celery import REDIS_OPTIONS
 from processes import SECRET, Machine, RedisServer, eventually, free_port, kill
@@ -66,10 +67,7 @@ def test_killed_without_persistence(pair: Machine, redis_server: RedisServer, fu
     stopped = no_command_hangs(pair)
     with resumes(pair, record):
         redis_server.start()
-    pair.all_final(ids)
-    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
-    assert len(pair.effects()) == len(ids)
-    assert worker.runs
+    all_is_done_once(pair, worker, ids, stopped)
     record(jobs=len(ids))
 
 
@@ -100,10 +98,7 @@ def test_five_restarts_in_a_row_under_load(
         with resumes(pair, record):
             redis_server.start()
     ids = handed_in(pair, submitter)
-    pair.all_final(ids)
-    assert audit(pair, ids) == {"succeeded": len(ids)}
-    assert len(pair.effects()) == len(ids)
-    assert worker.runs
+    all_is_done_once(pair, worker, ids)
     record(jobs=len(ids), kills=5)
 
 
@@ -122,9 +117,7 @@ def test_frozen_for_20_seconds(pair: Machine, redis_server: RedisServer, full: b
     stays_away(frozen_at, full)
     with resumes(pair, record):
         redis_server.thaw()
-    pair.all_final(ids)
-    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
-    assert len(pair.effects()) == len(ids)
+    all_is_done_once(pair, worker, ids, stopped)
     assert pair.children(worker)["main"] == main_process
     record(jobs=len(ids))
 
@@ -147,10 +140,7 @@ def test_in_a_black_hole_for_20_seconds(
     stays_away(swallowed_at, full)
     with resumes(pair, record, seconds=60):
         black_hole.restore()
-    pair.all_final(ids)
-    assert audit(pair, [*ids, *stopped]) == {"succeeded": len(ids), "cancelled": 1}
-    assert len(pair.effects()) == len(ids)
-    assert worker.runs
+    all_is_done_once(pair, worker, ids, stopped)
     record(jobs=len(ids))
 
 
@@ -248,7 +238,7 @@ def test_a_retry_comes_by_itself_while_others_are_silent(on_redis: Machine, redi
     ids = hand_in(on_redis, 3)
     redis_server.ask("FLUSHALL")
     on_redis.test_worker(1)
-    job_id = on_redis.python("import json; from jobs_for_tests import again; print(json.dumps(again.delay(2, 0.1).id))")
+    [job_id] = called(on_redis, "again", 2, 0.1)
     on_redis.all_final([*ids, job_id], seconds=30)
     assert audit(on_redis, [*ids, job_id]) == {"succeeded": 4}
 

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from faults.audit import audit
-from faults.steps import naps
+from faults.steps import called
 from processes import LONG, TESTS, Machine, eventually
 
 OLD = {
@@ -45,7 +45,7 @@ def test_rows_of_an_older_version_end(pair: Machine) -> None:
 @pytest.mark.pairs(few=("redis-postgresql",))
 def test_a_task_of_a_newer_version_waits_for_a_worker_that_has_it(pair: Machine) -> None:
     worker = pair.worker("-c", "1")
-    [job_id] = naps(pair, 0.0)
+    [job_id] = called(pair, "nap", 0.0)
     row = pair.in_state(job_id, "waiting", seconds=20)
     assert (row["attempt"], row["error_cause"]) == (1, "unknown_task")
     assert row["run_at"] > time.time() + 20
@@ -60,7 +60,7 @@ def test_a_task_of_a_newer_version_waits_for_a_worker_that_has_it(pair: Machine)
 def test_a_task_that_nobody_has_is_dead_after_its_attempts(machine: Machine) -> None:
     """Not at once: another worker may have it.  Not for ever either, and not without a pause."""
     machine.worker("-c", "1")
-    [job_id] = naps(machine, 0.0)
+    [job_id] = called(machine, "nap", 0.0)
     for attempt in (1, 2):
         row = machine.in_state(job_id, "waiting", seconds=20)
         assert row["attempt"] == attempt
