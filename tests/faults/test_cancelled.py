@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from typing import Any
 
 import pytest
 
@@ -14,7 +16,17 @@ from vendor import Vendor
 
 HANG_SECONDS = 240.0
 PATIENT = {"MARKETJOBS_PROVIDERS__YAHOO__TIMEOUT_SECONDS": str(HANG_SECONDS)}
-"""A fetch that hangs is ended by its cancel, however long that takes, and by nothing else."""
+"""A fetch that hangs is ended by its cancel, and by nothing else."""
+CANCELLED_SECONDS = 10.0
+
+
+def ends_cancelled(machine: Machine, job_id: str) -> dict[str, Any]:
+    """The row of a running job whose cancel was just accepted, once its worker has ended it in time."""
+    began = time.monotonic()
+    row = machine.in_state(job_id, "cancelled")
+    spent = time.monotonic() - began
+    assert within(CANCELLED_SECONDS, spent, machine), f"it ended {spent:.1f} s after its cancel"
+    return row
 
 
 def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vendor) -> None:
@@ -30,7 +42,7 @@ def test_cancel_while_queued_running_and_finished(machine: Machine, vendor: Vend
         "state": "running",
         "cancelled": True,
     }
-    row = machine.in_state(busy, "cancelled")
+    row = ends_cancelled(machine, busy)
     assert row["error_cause"] == "cancelled"
     done = begin_fetch(machine, "D1")
     machine.in_state(done, "succeeded")
@@ -47,7 +59,7 @@ def test_a_cancelled_job_keeps_what_it_stored(machine: Machine, vendor: Vendor) 
     job_id = begin_fetch(machine, *(f"H{number}" for number in range(40)), options=("--period", "5d"))
     once_asked(vendor)
     machine.run("cancel", job_id).ok()
-    row = machine.in_state(job_id, "cancelled")
+    row = ends_cancelled(machine, job_id)
     kept = machine.rows("SELECT count(DISTINCT symbol) AS n FROM price_bar_v")[0]["n"]
     assert kept >= 32
     assert len(json.loads(row["result"])["symbols"]) == kept
@@ -109,7 +121,7 @@ def test_cancel_with_the_broker_down(machine: Machine, vendor: Vendor, redis_ser
     once_asked(vendor)
     redis_server.kill()
     in_time(machine, "cancel", busy, queued).ok()
-    machine.in_state(busy, "cancelled")
+    ends_cancelled(machine, busy)
     redis_server.start()
     after = begin_fetch(machine, "D1")
     machine.in_state(after, "succeeded")
