@@ -108,6 +108,8 @@ def test_an_unknown_job_can_not_be_cancelled(machine: Machine) -> None:
     job_id = begin_fetch(machine)
     machine.run("cancel", "00000000-0000-4000-8000-000000000000").refused(4, "there is no job")
     assert machine.job(job_id)["state"] == "queued"
+    machine.run("cancel", job_id).ok()
+    assert audit(machine, [job_id]) == {"cancelled": 1}
 
 
 @pytest.mark.redis

@@ -319,3 +319,4 @@ def test_a_worker_that_can_not_start_gives_up_loudly(machine: Machine) -> None:
     assert ran.code in (1, 2)
     assert "giving up" in ran.err or "marketjobs: " in ran.err
     machine.no_process_is_left(5)
+    assert audit(machine, []) == {}

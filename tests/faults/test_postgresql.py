@@ -183,6 +183,7 @@ def test_a_statement_that_takes_long_is_waited_for(on_postgres: Machine) -> None
         """
     )
     assert slept > 2.4
+    assert audit(on_postgres, []) == {}
 
 
 def as_many_as_there_are(url: str) -> Iterator[psycopg.Connection[object]]:
@@ -223,6 +224,8 @@ def test_absent(on_postgres: Machine, postgres_server: PostgresServer) -> None:
     assert said.code == 6
     assert said.json["error"]["cause"] == "storage_unavailable"
     assert "not looked at" in on_postgres.run("doctor").ok(1).out
+    postgres_server.start()
+    assert audit(on_postgres, []) == {}
 
 
 def test_without_tables_every_command_names_the_one_that_makes_them(
@@ -233,13 +236,15 @@ def test_without_tables_every_command_names_the_one_that_makes_them(
         said = machine.run(*command.split()).refused(6, "has no tables yet")
         assert "try: marketjobs db upgrade" in said.err
     machine.run("db", "upgrade").ok()
-    machine.run("fetch-market-data", "-s", "AAPL").ok()
+    job_id = machine.run(*FETCH, "--json").ok().json["job_id"]
+    assert audit(machine, [job_id]) == {"succeeded": 1}
 
 
 def test_a_newer_schema(on_postgres: Machine) -> None:
     on_postgres.write("UPDATE alembic_version SET version_num = '9999'")
     for command in (("status",), ("db", "upgrade"), ("worker",)):
         on_postgres.run(*command).refused(6, "written by a newer marketjobs")
+    assert audit(on_postgres, []) == {}
 
 
 def test_a_wrong_password_is_named_and_not_shown(machine: Machine, postgres_server: PostgresServer) -> None:
@@ -257,6 +262,7 @@ def test_no_connection_left(on_postgres: Machine, postgres_server: PostgresServe
     for one in held:
         one.close()
     on_postgres.run("status").ok()
+    assert audit(on_postgres, []) == {}
 
 
 @pytest.mark.slow
@@ -286,4 +292,5 @@ def test_a_worker_outlives_a_store_that_is_away(on_postgres: Machine, postgres_s
     postgres_server.start()
     job_id = begin_fetch(on_postgres)
     on_postgres.in_state(job_id, "succeeded")
+    assert audit(on_postgres, [job_id]) == {"succeeded": 1}
     assert worker.runs

@@ -168,6 +168,8 @@ def test_no_such_vhost(machine: Machine, rabbit_server: RabbitServer) -> None:
     assert "rabbitmqctl add_vhost no-such && rabbitmqctl set_permissions -p no-such guest" in ran.err
     job_id = begin_fetch(machine)
     assert machine.job(job_id)["state"] == "queued"
+    machine.run("cancel", job_id).ok()
+    assert audit(machine, [job_id]) == {"cancelled": 1}
 
 
 @pytest.mark.parametrize("command", [("worker",), ("fetch-market-data", "-s", "AAPL", "--timeout", "20"), ("doctor",)])
@@ -178,6 +180,11 @@ def test_a_wrong_password(machine: Machine, rabbit_server: RabbitServer, command
     assert SECRET not in ran.out + ran.err
     assert "Traceback" not in ran.out + ran.err
     assert "refused user and password" in ran.out + ran.err
+    ids = [row["id"] for row in machine.jobs()]
+    assert len(ids) == (command[0] == "fetch-market-data"), "it is accepted all the same"
+    for job_id in ids:
+        machine.run("cancel", job_id).ok()
+    assert audit(machine, ids).total() == len(ids)
 
 
 def test_a_vhost_without_permission(machine: Machine, rabbit_server: RabbitServer) -> None:
@@ -185,6 +192,7 @@ def test_a_vhost_without_permission(machine: Machine, rabbit_server: RabbitServe
     rabbit_server.ctl("clear_permissions", "-p", url.rpartition("/")[2], "guest")
     machine.env["MARKETJOBS_BROKER__URL"] = url
     assert "rabbitmqctl set_permissions" in machine.run("worker").refused(6, "access to vhost").err
+    assert audit(machine, []) == {}
 
 
 def test_a_queue_that_another_program_made(on_rabbit: Machine) -> None:
@@ -200,3 +208,4 @@ def test_a_queue_that_another_program_made(on_rabbit: Machine) -> None:
     )
     ran = on_rabbit.run("worker").refused(6, "has a queue of another kind", "'news'")
     assert "delete that queue" in ran.err
+    assert audit(on_rabbit, []) == {}

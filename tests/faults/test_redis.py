@@ -248,3 +248,4 @@ def test_a_wrong_password_of_redis_is_told_in_a_line(on_redis: Machine, redis_se
     on_redis.env["MARKETJOBS_BROKER__URL"] = f"redis://:{SECRET}@127.0.0.1:{redis_server.port}/0"
     ran = on_redis.run("worker").refused(6, "refused user and password")
     assert SECRET not in ran.out + ran.err
+    assert audit(on_redis, []) == {}

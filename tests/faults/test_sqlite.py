@@ -161,11 +161,13 @@ def test_read_only(machine: Machine, disk: Path) -> None:
         mount("-o", "remount,rw", str(disk))
     assert machine.jobs() == before
     machine.run(*FETCH, "--force").ok()
+    assert audit(machine, [row["id"] for row in machine.jobs()]) == {"succeeded": 2}
 
 
 def test_a_data_folder_on_a_read_only_disk(machine: Machine, disk: Path) -> None:
     """The embedded queue too; the store was closed, and SQLite opens none there."""
     del machine.env["MARKETJOBS_DATABASE__URL"]
+    machine.home = disk
     machine.env["MARKETJOBS_HOME"] = str(disk)
     machine.run("init").ok()
     mount("-o", "remount,ro", str(disk))
@@ -176,3 +178,4 @@ def test_a_data_folder_on_a_read_only_disk(machine: Machine, disk: Path) -> None
     finally:
         mount("-o", "remount,rw", str(disk))
     machine.run(*FETCH).ok()
+    assert audit(machine, [row["id"] for row in machine.jobs()]) == {"succeeded": 1}

@@ -80,3 +80,4 @@ def test_a_worker_whose_process_exits_at_once_ten_times_gives_up_with_a_clear_li
     assert line == "marketjobs: worker ended 10 times within seconds of its start: giving up"
     assert ran.err.count("child.died name=worker") == 10
     machine.no_process_is_left(10)
+    assert audit(machine, []) == {}
