@@ -525,6 +525,7 @@ class BrokerContract:
         return ""
 
 
+@pytest.mark.xdist_group("embedded broker")
 class TestEmbedded(BrokerContract):
     @pytest.fixture(scope="class")
     @classmethod
@@ -582,6 +583,7 @@ class TestEmbedded(BrokerContract):
 
 
 @pytest.mark.redis
+@pytest.mark.xdist_group("redis broker")
 class TestRedis(BrokerContract):
     server: ClassVar[RedisServer]
 
@@ -675,6 +677,7 @@ class TestRedis(BrokerContract):
 
 
 @pytest.mark.rabbitmq
+@pytest.mark.xdist_group("rabbitmq broker")
 class TestRabbitMQ(BrokerContract):
     @pytest.fixture(scope="class")
     @classmethod

@@ -12,6 +12,8 @@ import pytest
 from processes import Machine, machine_of
 from vendor import Vendor
 
+pytestmark = pytest.mark.xdist_group("misbehaviour")
+
 
 @dataclass(frozen=True)
 class Case:

@@ -13,6 +13,8 @@ import pytest
 from processes import Machine, RedisServer, free_port, require_redis_server
 from rabbit import RabbitServer, require_rabbitmq_server
 
+pytestmark = pytest.mark.xdist_group("tls")
+
 
 @pytest.fixture(scope="module")
 def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
