@@ -28,6 +28,7 @@ from harness import Table, Wanted, environment, options, postgres_database, prin
 SERVER = os.environ.get("MARKETJOBS_TEST_POSTGRESQL_URL", "postgresql://127.0.0.1:5432/postgres")
 HERE = Path(__file__).parent
 PEER = "bare Celery, results in Redis"
+HALF = Wanted(at_least=0.5)
 PROCESSES = 2
 
 
@@ -151,12 +152,17 @@ def measure(made: dict[str, Contestant], count: int, jobs: int, burst: int) -> l
 
     commits = {f"{name}: its commits": [figures["commits"] for figures in one[name]] for name in ours}
     beyond = {name: [figures["p50"] - figures["commits"] for figures in one[name]] for name in ours}
-    half = dict.fromkeys(ours, 0.5)
-    few = dict.fromkeys(ours, Wanted(at_most=3.0, of="median"))
+    half = dict.fromkeys(ours, HALF)
+    latencies = Table(
+        "submit to finish, median", "ms", column(one, "p50") | commits, PEER, more_is_better=False, wanted=half
+    )
+    # Twice the peer's time, or the commits' own and 3 ms: whoever keeps the one bound need not keep the other.
+    over = [name for name in ours if not HALF.is_met(latencies, name)]
+    few = dict.fromkeys(over, Wanted(at_most=3.0, of="median"))
     rate = {name: Wanted(at_least=least, of="median") for name, least in zip(ours, (100.0, 150.0), strict=True)}
     return [
-        Table("submit to finish, median", "ms", column(one, "p50") | commits, PEER, more_is_better=False, wanted=half),
-        Table("the same less its commits (or this)", "ms", beyond, more_is_better=False, wanted=few),
+        latencies,
+        Table("the same less its commits (3 ms would do too)", "ms", beyond, more_is_better=False, wanted=few),
         Table("submit to finish, p95", "ms", column(one, "p95"), PEER, more_is_better=False, wanted=half),
         Table("short jobs, handed in while two processes work", "jobs/s", column(many, "rate"), PEER, wanted=rate),
         Table("of these, how fast they were handed in", "jobs/s", column(many, "handed in"), PEER),

@@ -56,6 +56,7 @@ def write(page: Path, rows: Sequence[tuple[str, ...]]) -> None:
     head = page.read_text().partition(HEADING)[0] if page.exists() else ""
     python = f"{platform.python_implementation()} {platform.python_version()}"
     where = f"{datetime.now(UTC):%Y-%m-%d}, {python}, {os.cpu_count()} cores, {platform.system()} {platform.machine()}"
+    where += f", load {os.getloadavg()[2]:.0f}"
     page.write_text(f"{head}{HEADING}\n{where}; {len(rows)} faults.\n\n{markdown(rows)}")
 
 

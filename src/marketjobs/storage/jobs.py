@@ -205,9 +205,10 @@ def counts(tx: Transaction, within_seconds: float) -> dict[tuple[str, str], int]
         f"""
         SELECT queue, state, count(*) AS n FROM job WHERE {_OPEN} GROUP BY queue, state
         UNION ALL
-        SELECT queue, state, count(*) AS n FROM job WHERE finished_at > {{now}} - :within GROUP BY queue, state
+        SELECT queue, state, count(*) AS n FROM job WHERE finished_at > :since GROUP BY queue, state
         """,
-        {"within": within_seconds},
+        # An instant, not a clock in the condition: PostgreSQL would ask that for each row of the whole table.
+        {"since": tx.now() - within_seconds},
     )
     return {(row["queue"], row["state"]): row["n"] for row in rows}
 

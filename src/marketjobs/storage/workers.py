@@ -91,9 +91,9 @@ def done_by(tx: Transaction, within_seconds: float) -> Iterable[Row]:
     return tx.all(
         """
         SELECT owner, state, count(*) AS jobs, avg(finished_at - claimed_at) AS seconds FROM job
-        WHERE finished_at > {now} - :within AND owner IS NOT NULL GROUP BY owner, state
+        WHERE finished_at > :since AND owner IS NOT NULL GROUP BY owner, state
         """,
-        {"within": within_seconds},
+        {"since": tx.now() - within_seconds},
     )
 
 
