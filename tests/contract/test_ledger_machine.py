@@ -336,7 +336,7 @@ class Ledger(RuleBasedStateMachine):
     @rule(job_id=ids)
     def postpone(self, job_id: str) -> None:
         with self.database.write() as tx:
-            jobs.postpone(tx, job_id, 30.0, "unknown_task", "no code")
+            jobs.postpone(tx, job_id, "t", 30.0, "unknown_task", "no code")
 
     # -- what always holds --
 

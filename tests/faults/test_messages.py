@@ -28,12 +28,16 @@ REFUSED: dict[str, dict[str, Any]] = {
     "an id that is a number": {"body": GOOD_BODY, "headers": {"task": "tests.add", "id": 5}},
     "time limits that are a text": {"body": GOOD_BODY, "more": {"timelimit": "x"}},
 }
-"""Each is counted."""
+"""Each is counted, and a task that is none with the id of a job that is due."""
+COUNTED = len(REFUSED) + 1
 SEND = """
-import json, sys
+import json, sys, uuid
 from celery import Celery
 from kombu import Producer
 from jobs_for_tests import app, add, count
+from marketjobs.domain.jobs import JobRequest
+from marketjobs.storage import jobs
+from marketjobs.tasks.runtime import runtime
 other = Celery("other", set_as_current=False)
 for name in ("broker_url", "broker_transport", "broker_transport_options"):
     other.conf[name] = app.conf[name]
@@ -44,6 +48,11 @@ odd = {"headers": {"task": "tests.add", "id": "odd-encoding"}, "content_encoding
 cases["odd encoding"] = {"body": "[[1, 2], {}, {}]"} | odd  # JSON all the same: another program's submit
 for job_id in (finished, waiting):
     cases[job_id] = {"body": forged, "headers": {"task": "tests.count", "id": job_id}}
+due = JobRequest(id=str(uuid.uuid4()), task="tests.count", queue="default", arguments={"number": 100}, max_attempts=3)
+for name in ("tests.add", "tests.nonsense"):
+    cases[name] = {"body": "[[1, 2], {}, {}]", "headers": {"task": name, "id": due.id}}
+with runtime().database.write() as tx:
+    jobs.insert_many(tx, [due])  # its own wake-up comes a second later
 with other.connection_for_write() as connection:
     producer = Producer(connection)
     for number, case in enumerate(cases.values()):
@@ -54,7 +63,7 @@ with other.connection_for_write() as connection:
             content_encoding=case.get("content_encoding", "utf-8"),
             headers=case.get("headers", {"task": "tests.add", "id": f"hostile-{number}"}) | case.get("more", {}),
         )
-print(json.dumps([count.delay(n).id for n in range(20)]))
+print(json.dumps([due.id, *(count.delay(n).id for n in range(20))]))
 """
 
 
@@ -80,18 +89,19 @@ def test_hostile_messages(pair: Machine, record: Record) -> None:
     good = pair.python(SEND, str(cases), finished, waiting)
     pair.all_final([finished, waiting, *good])
     pair.in_state("odd-encoding", "succeeded")
-    eventually(lambda: refused(pair) >= len(REFUSED), "all are counted", 20, every=0.5)
-    assert refused(pair) == len(REFUSED)
+    eventually(lambda: refused(pair) >= COUNTED, "all are counted", 20, every=0.5)
+    assert refused(pair) == COUNTED
     assert "refused" in pair.run("worker-stats", COLUMNS="300").ok().out
     assert [pair.children(one)["main"] for one in workers] == before
     numbers = sorted(int(line.split()[1]) for line in pair.effects() if not line.startswith("add"))
-    assert numbers == sorted([1, 2, *range(20)]), "a job ran twice, or with other arguments"
+    assert numbers == sorted([1, 2, 100, *range(20)]), "a job ran twice, or with other arguments"
     assert pair.job("wrong-arity")["error_cause"] == "invalid_input"
-    assert audit(pair, [finished, waiting, *good])["succeeded"] == 22
+    assert {pair.job(one)["attempt"] for one in (finished, waiting, *good)} == {1}, "a forged message took an attempt"
+    assert audit(pair, [finished, waiting, *good])["succeeded"] == 23
     said = "".join(one.out + one.err for one in workers)
-    assert said.count("message.refused") == len(REFUSED)
+    assert said.count("message.refused") == COUNTED
     assert "Traceback" not in said
-    record(jobs=22, refused=len(REFUSED))
+    record(jobs=23, refused=COUNTED)
 
 
 RAW = ["{]", "5", "null", '{"body": 5}', "\x01\x02", '{"body": "%%%", "properties": {"body_encoding": "base64"}}']

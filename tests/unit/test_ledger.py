@@ -1157,15 +1157,15 @@ def test_a_store_that_is_away_leaves_a_lost_job_to_its_lease(steps: Steps, monke
 
 def test_a_job_without_code_here_is_postponed_until_its_attempts_are_used_up(steps: Steps) -> None:
     job = steps.submit(max_attempts=2)
-    mend.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, TASK, 30)
     row = steps.row(job)
     assert (row.state, row.attempt, row.error_cause) == (JobState.WAITING, 1, "unknown_task")
     assert row.run_at - time.time() == pytest.approx(30, abs=1)
     assert row.published_at is None
-    mend.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, TASK, 30)
     assert steps.row(job).attempt == 1, "it was not due: the message was a stale one"
     steps.make_due(job)
-    mend.postpone(steps.runtime, job.id, 30)
+    mend.postpone(steps.runtime, job.id, TASK, 30)
     row = steps.row(job)
     assert (row.state, row.attempt) == (JobState.DEAD, 2)
     assert row.finished_at is not None and row.waits_for is None
@@ -1177,8 +1177,18 @@ def test_only_a_due_job_is_postponed(steps: Steps) -> None:
     parent = steps.submit(*"BCDEFG")
     for job in (running, parent):
         before = steps.row(job)
-        mend.postpone(steps.runtime, job.id, 30)
+        assert not mend.postpone(steps.runtime, job.id, TASK, 30)
         assert steps.row(job) == before
+
+
+def test_a_message_that_names_another_task_than_the_row_uses_up_no_attempt(steps: Steps) -> None:
+    job = steps.submit()
+    before = steps.row(job)
+    assert not mend.postpone(steps.runtime, job.id, "nonsense", 30)
+    assert attempts.execute(steps.runtime, job.id, lambda ctx: {}, task="nonsense") is None
+    assert steps.row(job) == before
+    ended = attempts.execute(steps.runtime, job.id, task=TASK)
+    assert ended is not None and ended.state is JobState.SUCCEEDED
 
 
 # -- reaper -----------------------------------------------------------------------------------------------

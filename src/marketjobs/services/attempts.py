@@ -55,11 +55,19 @@ def _heart_of(runtime: Runtime, pid: int, depth: int) -> hearts.Heart:
     return hearts.Heart(runtime.database, runtime.settings.worker.lease_seconds)
 
 
-def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline: float | None = None) -> Job | None:
+def execute(
+    runtime: Runtime,
+    job_id: str,
+    body: Body | None = None,
+    *,
+    task: str | None = None,
+    deadline: float | None = None,
+) -> Job | None:
     """Claim a due job, run it and write how it went.
 
     Args:
         body: what runs; ``None``: the job's kind.
+        task: whose body that is: a job of another task is not claimed, whatever a message says.
         deadline: by the monotonic clock; a job that runs longer is handed back.
 
     Returns:
@@ -69,7 +77,7 @@ def execute(runtime: Runtime, job_id: str, body: Body | None = None, *, deadline
         InvalidInput: there is no kind of that name (its row is dead then).
         KeyboardInterrupt, SystemExit: after the job was handed back.
     """
-    job = _claimed(runtime, job_id)
+    job = _claimed(runtime, job_id, task)
     if job is None:
         return None
     outer = current_context.get()
@@ -136,7 +144,7 @@ def _run_kind(ctx: JobContext) -> JsonDict:
     return kind.run(ctx, ctx.job.arguments)
 
 
-def _claimed(runtime: Runtime, job_id: str) -> Job | None:
+def _claimed(runtime: Runtime, job_id: str, task: str | None) -> Job | None:
     """The row if it was to be had.  A claim may have been written although its answer was lost with the store: nobody
     else would take a job for lost whose process lives, so it is handed back before it is claimed again."""
     unsure = False
@@ -147,7 +155,7 @@ def _claimed(runtime: Runtime, job_id: str) -> Job | None:
                 is_ours = row is not None and row.state is JobState.RUNNING and row.owner == processes.owner()
                 if row is not None and is_ours and not jobs.hand_back(tx, row):
                     jobs.finish(tx, row, JobState.CANCELLED, None, "cancelled", "cancelled")
-                return jobs.claim(tx, job_id, processes.owner(), runtime.settings.worker.lease_seconds)
+                return jobs.claim(tx, job_id, processes.owner(), runtime.settings.worker.lease_seconds, task)
         except (StorageUnavailable, StorageFull) as exc:
             if not runtime.is_worker:
                 raise

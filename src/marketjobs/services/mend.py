@@ -117,8 +117,8 @@ def release_lost(
         database.close()
 
 
-def postpone(runtime: Runtime, job_id: str, delay_seconds: float) -> bool:
+def postpone(runtime: Runtime, job_id: str, task: str, delay_seconds: float) -> bool:
     """A worker met a job that it has no code for (a rolling upgrade): another may have it.  ``False``: no such job
-    is due."""
+    of that task is due."""
     with runtime.database.write() as tx:
-        return jobs.postpone(tx, job_id, delay_seconds, "unknown_task", "no worker that has its code has met it")
+        return jobs.postpone(tx, job_id, task, delay_seconds, "unknown_task", "no worker that has its code has met it")

@@ -219,17 +219,18 @@ def oldest_due(tx: Transaction) -> dict[str, float]:
     return {row["queue"]: row["since"] for row in rows}
 
 
-def claim(tx: Transaction, job_id: str, owner: str, lease_seconds: float) -> Job | None:
-    """Take a due job: the row as it is now, with the token that may write it; ``None``: it is not to be had."""
+def claim(tx: Transaction, job_id: str, owner: str, lease_seconds: float, task: str | None = None) -> Job | None:
+    """Take a due job (``task``: only if it is one of that task): the row as it is now, with the token that may write
+    it; ``None``: it is not to be had."""
     row = tx.first(
         f"""
         UPDATE job SET state = 'running', attempt = attempt + 1, token = token + 1, owner = :owner,
                lease_until = {{now}} + :lease, claimed_at = {{now}}, started_at = coalesce(started_at, {{now}}),
                waits_for = NULL, message = NULL, error_cause = NULL, error_message = NULL
-        WHERE id = :id AND cancel_requested = 0 AND attempt < max_attempts AND {_DUE}
+        WHERE id = :id AND task = coalesce(:task, task) AND cancel_requested = 0 AND attempt < max_attempts AND {_DUE}
         RETURNING {_WHOLE}
         """,
-        {"id": job_id, "owner": owner, "lease": lease_seconds},
+        {"id": job_id, "task": task, "owner": owner, "lease": lease_seconds},
     )
     return None if row is None else _job(row)
 
@@ -404,9 +405,9 @@ def refuse(tx: Transaction, request: JobRequest, cause: str, message: str) -> bo
 _REFUSED = ("id", "task", "queue", "arguments", "priority", "max_attempts", "cause", "message")
 
 
-def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, message: str) -> bool:
+def postpone(tx: Transaction, job_id: str, task: str, delay_seconds: float, cause: str, message: str) -> bool:
     """A worker met a job that it has no code for: another may have it later; an attempt is used up.  ``False``: no
-    such job is due."""
+    such job of that task is due."""
     changed = tx.run(
         f"""
         UPDATE job SET attempt = attempt + 1, published_at = NULL, error_cause = :cause, error_message = :message,
@@ -414,9 +415,9 @@ def postpone(tx: Transaction, job_id: str, delay_seconds: float, cause: str, mes
                finished_at = CASE WHEN attempt + 1 >= max_attempts THEN {{now}} END,
                waits_for = CASE WHEN attempt + 1 < max_attempts THEN 'a worker that has its code' END,
                run_at = {{now}} + :delay
-        WHERE id = :id AND {_DUE}
+        WHERE id = :id AND task = :task AND {_DUE}
         """,
-        {"id": job_id, "delay": delay_seconds, "cause": cause, "message": message},
+        {"id": job_id, "task": task, "delay": delay_seconds, "cause": cause, "message": message},
     )
     return bool(changed)
 

@@ -147,16 +147,16 @@ class JobTask(Task):
             raise Ignore(f"job {request.id} is left to another worker: this one stops")
         try:
             with soft_limit.of_attempt():
-                job = attempts.execute(runtime(), request.id, self._body)
+                job = attempts.execute(runtime(), request.id, self._body, task=self.name)
                 if job is None and self._adopt(args, kwargs):
-                    job = attempts.execute(runtime(), request.id, self._body)
+                    job = attempts.execute(runtime(), request.id, self._body, task=self.name)
         except SystemExit:
             _leave_pool()
             raise
         if _spoiled:
             _leave_pool()
         if job is None:
-            raise Ignore(f"job {request.id} is not to be had: done, not due, gone, or another has it")
+            raise Ignore(f"job {request.id} is not to be had: done, not due, gone, of another task, or another has it")
         return self._outcome(job)
 
     def _adopt(self, args: Any, kwargs: Any) -> bool:

@@ -63,7 +63,12 @@ class JobConsumer(Consumer):
         """A row's: another worker may have the code (a rolling upgrade).  Without a row: nobody can know what it is."""
         headers = message.headers if isinstance(message.headers, dict) else {}
         job_id, task = headers.get("id"), headers.get("task")
-        if not (isinstance(job_id, str) and mend.postpone(runtime(), job_id, UNKNOWN_TASK_DELAY_SECONDS)):
+        is_put_off = (
+            isinstance(job_id, str)
+            and isinstance(task, str)
+            and mend.postpone(runtime(), job_id, task, UNKNOWN_TASK_DELAY_SECONDS)
+        )
+        if not is_put_off:
             self._refuse(message, "there is no such task", task=task)
             return
         log.warning("task.unknown job=%s task=%.60r: another worker may have its code", job_id, task)
