@@ -130,6 +130,21 @@ class BudgetContract:
         answer = self.reserve(database, "2/s 3/60s", 5)
         assert isinstance(answer, Later) and answer.why == "budget 3/m"
 
+    def test_a_clock_that_was_set_back_delays_calls_by_no_more_than_their_rate(self, database: Database) -> None:
+        for _ in range(2):
+            self.slot(database, "2/10s")
+        with database.write() as tx:
+            budgets.hold(tx, KEY, "429", 5.0, first=1, most=60)
+            tx.run("UPDATE provider_budget_use SET ts = ts + 3600")
+            tx.run("UPDATE provider_budget SET last_ts = last_ts + 3600, blocked_until = blocked_until + 3600")
+        held = self.reserve(database, "2/10s", 0.0)
+        assert isinstance(held, Later) and held.delay_seconds <= 10.12
+        third, fourth, fifth = (self.slot(database, "2/10s") for _ in range(3))
+        assert 9 < third.delay_seconds <= 10.12
+        assert fourth.at - third.at < 1
+        assert fifth.at - third.at >= 10.12 - 1e-6
+        assert self.numbers(database) == [1, 2, 3, 4, 5]
+
     def test_keys_do_not_share(self, database: Database) -> None:
         rates = parse_rates(["1/d"])
         with database.write() as tx:

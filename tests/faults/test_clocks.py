@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from faults.audit import audit
-from faults.steps import called
+from faults.steps import begin_fetch, called
 from processes import Machine, eventually
 
 HOUR = 3600
@@ -16,6 +16,8 @@ def clock_was_set(machine: Machine, seconds: int) -> None:
     for table, columns in {
         "job": ("submitted_at", "run_at", "published_at", "started_at", "claimed_at", "lease_until"),
         "lease": ("until",),
+        "provider_budget": ("last_ts", "blocked_until"),
+        "provider_budget_use": ("ts",),
         "worker": ("started_at", "heartbeat_at", "answered_at"),
     }.items():
         machine.write(f"UPDATE {table} SET " + ", ".join(f"{name} = {name} - ({seconds})" for name in columns))
@@ -25,15 +27,19 @@ def clock_was_set(machine: Machine, seconds: int) -> None:
 @pytest.mark.parametrize("seconds", [HOUR, -HOUR], ids=["forward", "back"])
 def test_the_stores_clock_jumps_with_jobs_in_each_state(pair: Machine, seconds: int) -> None:
     pair.test_worker(1)
+    fetched = [begin_fetch(pair)]  # so that calls of its vendor are counted
+    pair.in_state(fetched[0], "succeeded")
     ids = called(pair, "count", 0, 0.7, count=8)
     [retried] = called(pair, "fail", "no")
     pair.in_state(ids[0], "running", "succeeded")
     clock_was_set(pair, seconds)
+    fetched.append(begin_fetch(pair, "IBM"))
+    assert {row["state"] for row in pair.all_final(fetched, seconds=60)} == {"succeeded"}
     rows = pair.all_final([*ids, retried], seconds=60)
     assert {row["state"] for row in rows if row["id"] != retried} == {"succeeded"}
     assert {line.split()[0] for line in pair.effects()} == set(ids)
     assert sum(row["attempt"] for row in rows if row["id"] != retried) <= len(ids) + 1
-    assert audit(pair, [*ids, retried]) == {"succeeded": 8, "dead": 1}
+    assert audit(pair, [*ids, retried, *fetched]) == {"succeeded": 10, "dead": 1}
 
 
 def test_a_clock_that_was_set_back_while_nothing_ran_delays_nothing(machine: Machine) -> None:

@@ -17,6 +17,8 @@ from marketjobs.storage.many import insert_many
 
 KEEP_SHARE = 64
 """Old uses are trimmed once in so many grants, not at each."""
+MOST_AHEAD_SECONDS = 120.0
+"""Twice the patience of who asks with most: a grant further ahead than that is of a clock that was set back since."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +68,10 @@ def reserve(
     at once: those that may leave together with it, one at least, ``most`` at most, which is never more than the calls
     of any of the rates."""
     row, now = _locked(tx, key)
+    if row["last_ts"] - now > max(MOST_AHEAD_SECONDS, 2 * horizon_seconds):
+        row = _redated(tx, key, row["last_ts"] - now)
     number: int = row["granted"] + 1
-    # A clock that was set back must not let calls leave before those that were granted already.
+    # A clock that was set back a little must not let calls leave before those that were granted already.
     earliest, why, held = max(now + lead_seconds, row["last_ts"]), "", False
     if row["blocked_until"] > earliest:
         earliest, why, held = row["blocked_until"], row["blocked_why"] or "held", True
@@ -206,6 +210,18 @@ def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
         )
         left.append((rate, rate.calls - (used["n"] if used else 0)))
     return Usage(row["granted"], tuple(left))
+
+
+def _redated(tx: Transaction, key: str, seconds: float) -> Row:
+    """The same history by a clock that was set back: as if the last call had left just now, so none is too early."""
+    shifted = {"key": key, "seconds": seconds}
+    tx.run("UPDATE provider_budget_use SET ts = ts - :seconds WHERE key = :key", shifted)
+    tx.run(
+        "UPDATE provider_budget SET last_ts = last_ts - :seconds, blocked_until = blocked_until - :seconds"
+        " WHERE key = :key",
+        shifted,
+    )
+    return _locked(tx, key)[0]
 
 
 def _locked(tx: Transaction, key: str) -> tuple[Row, float]:
