@@ -527,6 +527,13 @@ class StoreContract:
             aliases = [dict(row) for row in tx.all("SELECT asset_id, provider, symbol, currency FROM asset_alias")]
         assert aliases == [{"asset_id": asset, "provider": "yahoo", "symbol": "AAPL", "currency": "USD"}]
 
+    def test_what_is_said_of_no_asset_is_nobodys(self, database: Database) -> None:
+        """PostgreSQL takes an empty list for a mistake."""
+        with database.write() as tx:
+            assets.describe(tx, {"GONE": AssetFacts(name="Gone Inc.")}, "yahoo")
+            assert bars.with_gaps(tx, [], DAY) == set()
+            assert tx.all("SELECT * FROM asset_alias") == []
+
     def test_hostile_text_is_only_text(self, database: Database) -> None:
         name = "'; DROP TABLE asset; -- \0 \N{ROCKET} " + "x" * 10_000
         ensure_assets(database, ["AAPL"])

@@ -29,5 +29,8 @@ def insert_many(tx: Transaction, into: str, rows: Sequence[Sequence[Any]], on_co
 
 
 def among(ids: Iterable[int]) -> str:
-    """What stands behind IN, ascending: whole numbers, so that nothing is to be bound and any number of them fits."""
-    return "(" + ", ".join(str(int(one)) for one in sorted(set(ids))) + ")"
+    """What stands behind IN, ascending: whole numbers, so that nothing is to be bound and any number of them fits.
+
+    Of none NULL, which equals nothing: PostgreSQL takes no empty list.
+    """
+    return "(" + (", ".join(str(int(one)) for one in sorted(set(ids))) or "NULL") + ")"
