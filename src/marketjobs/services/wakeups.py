@@ -61,6 +61,8 @@ class Notes:
 
     def flush(self) -> None:
         """Write what was put off."""
+        if self._pid != os.getpid():
+            return  # its parent does
         with self._lock:
             sent, self._later = self._later, []
         if sent:

@@ -35,10 +35,10 @@ class SoftLimit:
     @contextmanager
     def ends_body(self) -> Iterator[None]:
         """Around a body.  Raises SoftTimeLimitExceeded, wherever it is."""
-        if self._passed:
-            self._raise()
-        self._inside = True
+        self._inside = True  # before the look: a signal between the two would be heard by neither
         try:
+            if self._passed:
+                self._raise()
             yield
         finally:
             self._inside = False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from typing import Any
 
 from marketjobs.errors import StorageError
@@ -17,8 +18,16 @@ from marketjobs.tasks.runtime import runtime
 
 log = logging.getLogger(__name__)
 PATIENCE_SECONDS = 1.0
-_uncounted: list[str] = []
-"""The reasons of those that came while the store did not answer."""
+AWAY_SECONDS = 10.0
+"""A store that did not answer is left alone for so long: whoever sends a thousand such messages must not hold a worker
+up a thousand times."""
+
+
+class _Count:
+    """What is still to be counted, and from when on (monotonic)."""
+
+    uncounted = 0
+    not_before = 0.0
 
 
 def refuse(reason: str, error: BaseException | None = None, task: Any = None) -> None:
@@ -28,13 +37,16 @@ def refuse(reason: str, error: BaseException | None = None, task: Any = None) ->
     worker_id = os.environ.get(processes.WORKER_ID)
     if worker_id is None:
         return
-    _uncounted.append(reason)
+    _Count.uncounted += 1
+    if time.monotonic() < _Count.not_before:
+        return
     database = runtime().database.impatient(PATIENCE_SECONDS)
     try:
         with database.write() as tx:
-            workers.refused(tx, worker_id, len(_uncounted))
-        _uncounted.clear()
+            workers.refused(tx, worker_id, _Count.uncounted)
+        _Count.uncounted = 0
     except StorageError as exc:
-        log.warning("message.uncounted cause=%s", exc.cause)  # the next one counts for it
+        _Count.not_before = time.monotonic() + AWAY_SECONDS
+        log.warning("message.uncounted cause=%s", exc.cause)  # one that comes later counts for it
     finally:
         database.close()
