@@ -48,7 +48,7 @@ def audit(machine: Machine, submitted: Sequence[str]) -> Counter[str]:
     assert still_open == []
     for row in rows.values():
         assert row["finished_at"] is not None, row
-        assert row["lease_until"] is None or row["state"] == "cancelled", row
+        assert row["lease_until"] is None, row
         assert row["attempt"] <= row["max_attempts"], row
         if row["state"] == "dead":
             assert row["error_cause"], row
