@@ -1232,6 +1232,25 @@ def test_the_reaper_asks_the_broker_only_when_something_is_overdue(steps: Steps,
     assert asked == ["market_data"]
 
 
+@pytest.mark.parametrize("was_sent", [False, True])
+def test_a_backlog_of_one_queue_hides_no_job_of_another(
+    steps: Steps, broker: Broker, was_sent: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its messages lie with the broker, or none more fits in: the other queue has a job whose wake-up is lost."""
+    monkeypatch.setattr(mend, "MOST_WAKE_UPS", 3)
+    broker.up = was_sent
+    for number in range(7):
+        steps.submit(f"A{number}", force=True)
+    lost = steps.submit("B", queue="news")
+    steps.runtime.notes.flush()
+    steps.let_time_pass(61)
+    broker.sent.clear()
+    broker.up = True
+    mend.reap(steps.runtime, broker.publish, lambda queue: queue == "news")
+    assert lost.id in broker.sent
+    assert len(broker.sent) == (1 if was_sent else 4)
+
+
 def test_a_retry_is_sent_when_its_time_has_come(steps: Steps, fake: Fake, broker: Broker) -> None:
     fake.work = failing(Delayed(600.0, OSError("later")))
     job = steps.submit()

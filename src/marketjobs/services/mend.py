@@ -74,8 +74,8 @@ def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], boo
     """
     touched = expire(runtime)
     with runtime.database.read() as tx:
-        unsent = jobs.due_unpublished(tx, MOST_WAKE_UPS)
-        silent = jobs.due_published_before(tx, SILENT_SECONDS, MOST_WAKE_UPS)
+        unsent = _of_each_queue(lambda besides: jobs.due_unpublished(tx, MOST_WAKE_UPS, besides))
+        silent = _of_each_queue(lambda besides: jobs.due_published_before(tx, SILENT_SECONDS, MOST_WAKE_UPS, besides))
         parents = jobs.parents_to_finish(tx)
     if silent:
         empty = {queue for queue in {job.queue for job in silent} if queue_is_empty(queue)}
@@ -84,6 +84,15 @@ def reap(runtime: Runtime, publish: Publish, queue_is_empty: Callable[[str], boo
     for parent in parents:
         touched += finish_parent(runtime, parent.id)
     return touched
+
+
+def _of_each_queue(look: Callable[[set[str]], list[Job]]) -> list[Job]:
+    """Some of what is found in each queue: a long backlog of one must not hide the jobs of another."""
+    found = part = look(set())
+    while len(part) == MOST_WAKE_UPS:
+        part = look({job.queue for job in found})
+        found = [*found, *part]
+    return found
 
 
 def redate(runtime: Runtime) -> int:

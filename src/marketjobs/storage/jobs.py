@@ -5,7 +5,7 @@ A step that may be refused says so in what it returns; deciding what a refusal m
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -506,25 +506,36 @@ def mark_unsent(tx: Transaction, job_id: str) -> None:
     tx.run(f"UPDATE job SET published_at = NULL WHERE id = :id AND {_DUE}", {"id": job_id})
 
 
-def due_unpublished(tx: Transaction, limit: int) -> list[Job]:
-    """Due jobs that no message speaks of, by priority.  The submitter publishes within its first second."""
+def due_unpublished(tx: Transaction, limit: int, besides: Collection[str] = ()) -> list[Job]:
+    """Due jobs that no message speaks of, by priority; ``besides``: of other queues than these.  The submitter
+    publishes within its first second."""
+    others, names = _other_queues(besides)
     rows = tx.all(
         f"""
-        SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at IS NULL AND submitted_at < {{now}} - 1
+        SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at IS NULL AND submitted_at < {{now}} - 1 {others}
         ORDER BY priority DESC, run_at LIMIT :limit
         """,
-        {"limit": limit},
+        {"limit": limit, **names},
     )
     return [_job(row) for row in rows]
 
 
-def due_published_before(tx: Transaction, seconds: float, limit: int) -> list[Job]:
-    """Due jobs whose message was sent a while ago and brought no claim."""
+def due_published_before(tx: Transaction, seconds: float, limit: int, besides: Collection[str] = ()) -> list[Job]:
+    """Due jobs whose message was sent a while ago and brought no claim; ``besides``: of other queues than these."""
+    others, names = _other_queues(besides)
     rows = tx.all(
-        f"SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at < {{now}} - :seconds ORDER BY run_at LIMIT :limit",
-        {"seconds": seconds, "limit": limit},
+        f"""
+        SELECT {_LISTED} FROM job WHERE {_DUE} AND published_at < {{now}} - :seconds {others}
+        ORDER BY run_at LIMIT :limit
+        """,
+        {"seconds": seconds, "limit": limit, **names},
     )
     return [_job(row) for row in rows]
+
+
+def _other_queues(besides: Collection[str]) -> tuple[str, dict[str, str]]:
+    names = {f"queue_{number}": one for number, one in enumerate(besides)}
+    return (f"AND queue NOT IN ({', '.join(f':{name}' for name in names)})" if names else ""), names
 
 
 def are_misdated(tx: Transaction, longest_seconds: float) -> bool:
