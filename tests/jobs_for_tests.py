@@ -123,3 +123,10 @@ def eat(megabytes: int) -> None:
     """Takes memory and does not give it back."""
     leave(f"eat {os.getpid()}")
     kept.extend(bytearray(b"x" * (10 << 20)) for _ in range(megabytes // 10))
+
+
+@app.task(name="tests.large_result", queue="default")
+def large_result(megabytes: int) -> str:
+    """Its result has room in memory, a copy of it has not."""
+    leave(f"large_result {os.getpid()}")
+    return "x" * (megabytes << 20)

@@ -6,6 +6,7 @@ import pytest
 
 from faults.audit import audit
 from faults.report import Record
+from faults.steps import called
 from processes import Machine
 
 GOOD = 50
@@ -54,3 +55,16 @@ def test_what_a_job_left_in_memory_does_not_fail_the_next(machine: Machine) -> N
     processes = {line for line in machine.effects() if line.startswith("eat")}
     assert len(processes) >= 6, "a process that ran out of memory took another job"
     assert audit(machine, ids) == {"succeeded": 4, "dead": 2}
+
+
+def test_a_result_that_memory_has_no_room_to_write_is_tried_again_at_once(machine: Machine) -> None:
+    """Not when its lease and its hard limit are over: whose process runs on looks alive until then."""
+    machine.test_worker(1, MARKETJOBS_WORKER__MEMORY_LIMIT_MB=str(MEMORY_MB))
+    [large] = called(machine, "large_result", 200)
+    [good] = called(machine, "add", 1, 1)
+    machine.all_final([large, good])
+    row = machine.job(large)
+    assert (row["state"], row["attempt"], row["error_cause"]) == ("dead", 3, "worker_lost")
+    processes = {line for line in machine.effects() if line.startswith("large_result")}
+    assert len(processes) == 3, "a process that ran out of memory took another job"
+    assert audit(machine, [large, good]) == {"succeeded": 1, "dead": 1}
