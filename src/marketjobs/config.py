@@ -39,6 +39,7 @@ from marketjobs.sections import (
 PREFIX = "MARKETJOBS_"
 FILE_NAME = "config.toml"
 MASK = "********"
+LEAST_MEMORY_MB = 100
 PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 QueueName = Literal["market_data", "news", "portfolio", "analytics", "default"]
 QUEUES: tuple[QueueName, ...] = get_args(QueueName)
@@ -152,6 +153,12 @@ def _period(text: str) -> str:
         raise ValueError(exc.message) from exc
 
 
+def _memory(megabytes: int) -> int:
+    if 0 < megabytes < LEAST_MEMORY_MB:
+        raise ValueError(f"expected 0 or at least {LEAST_MEMORY_MB}: with less its threads can't start")
+    return megabytes
+
+
 class BrokerSettings(Section):
     url: str = text(
         "",
@@ -188,7 +195,8 @@ class WorkerSettings(Section):
         2048,
         ge=0,
         le=500_000,
-        description="Megabytes that a pool process may take for its jobs (Linux); 0: no limit.",
+        check=_memory,
+        description="Megabytes that a pool process may take for its jobs (Linux), 100 at least; 0: no limit.",
     )
     acks_late: bool = flag(False, description="Acknowledge a message when its job ends instead of when it starts.")
 
@@ -258,7 +266,10 @@ class UniverseSettings(Section):
 class RetentionSettings(Section):
     jobs_days: float = number(30.0, ge=0, le=36_500, description="Days that finished jobs are kept; 0: for ever.")
     jobs_kept: int = integer(
-        100_000, ge=0, le=10_000_000, description="Of finished jobs, so many of the newest are kept; 0: all."
+        100_000,
+        ge=0,
+        le=10_000_000,
+        description="Finished jobs beyond so many of the newest go, however young; 0: none.",
     )
     dead_days: float = number(90.0, ge=0, le=36_500, description="Days that dead jobs are kept; 0: for ever.")
 

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from marketjobs.config import MASK, Settings
+from marketjobs.domain.texts import visible
 
 
 class Redact(logging.Filter):
@@ -60,6 +61,11 @@ class JsonFormatter(logging.Formatter):
 class TextFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)-7s %(process)d %(name)s: %(message)s")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # logging's name
+        """On one line, whatever a message from outside has in it: nobody forges another."""
+        record.message = visible(record.message)
+        return super().formatMessage(record)
 
 
 def set_up(settings: Settings, *, name: str | None = None, verbose: int = 0, quiet: bool = False) -> None:

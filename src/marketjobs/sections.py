@@ -95,8 +95,11 @@ def flag(default: bool, *, description: str) -> Any:
     return Setting(default, _flag, description)
 
 
-def integer(default: int, *, ge: int, le: int, description: str) -> Any:
-    return Setting(default, lambda given: _bounded(_integer(given), given, ge, None, le), description, ge=ge, le=le)
+def integer(default: int, *, ge: int, le: int, description: str, check: Check | None = None) -> Any:
+    def read(given: Any) -> Any:
+        return _checked(_bounded(_integer(given), given, ge, None, le), check)
+
+    return Setting(default, read, description, ge=ge, le=le)
 
 
 def number(

@@ -6,6 +6,7 @@ A real worker (the supervisor with its reaper) serves each suite; programs run i
 from __future__ import annotations
 
 import json
+import os
 import sys
 import textwrap
 from collections.abc import Iterator
@@ -63,6 +64,8 @@ HOSTILE: dict[str, dict[str, Any]] = {
     "no id": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.add"}},
     "an id that is a number": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.add", "id": 5}},
     "an empty id": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.add", "id": ""}},
+    "an id without an end": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.add", "id": "x" * 5000}},
+    "an id that colours": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.add", "id": "\x1b[31mRED\nforged"}},
     "unknown task": {"body": "[[1, 2], {}, {}]", "headers": {"task": "tests.nonsense", "id": "unknown-task"}},
     "a task that is a list": {"body": "[[1, 2], {}, {}]", "headers": {"task": ["x"], "id": "task-list"}},
     "a task that is null": {"body": "[[1, 2], {}, {}]", "headers": {"task": None, "id": "task-null"}},
@@ -548,6 +551,21 @@ class TestEmbedded(BrokerContract):
         main_process = machine.children(worker)["main"]
         folder = machine.home / "queue" / "messages"
         (folder / "0000000000000_hostile.default.msg").write_text(text)
+        assert self.program(machine, "answer = add.delay(1, 1).get(timeout=30)") == 2
+        assert machine.children(worker)["main"] == main_process
+
+    @pytest.mark.parametrize("what", ["nested", "folder", "pipe", "link to nothing"])
+    def test_what_can_not_be_read_like_a_file_ends_nobody(self, machine: Machine, worker: Running, what: str) -> None:
+        main_process = machine.children(worker)["main"]
+        hostile = machine.home / "queue" / "messages" / f"0000000000000_{what[:6]}.default.msg"
+        if what == "nested":
+            hostile.write_text("[" * 200_000)
+        elif what == "folder":
+            hostile.mkdir()
+        elif what == "pipe":
+            os.mkfifo(hostile)
+        else:
+            hostile.symlink_to(hostile.with_name("nowhere"))
         assert self.program(machine, "answer = add.delay(1, 1).get(timeout=30)") == 2
         assert machine.children(worker)["main"] == main_process
 

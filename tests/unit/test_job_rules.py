@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, batch_size, split
+from marketjobs.domain.jobs import FINAL_STATES, OPEN_STATES, JobState, RetryPolicy, batch_size, is_job_id, split
 from marketjobs.domain.reports import FetchReport, Hold, SymbolFailure, SymbolOutcome, SymbolStatus, conclude
+from marketjobs.domain.texts import visible
 from marketjobs.errors import SymbolUnknown
 
 seconds = st.floats(min_value=0.001, max_value=10_000)
@@ -147,3 +148,27 @@ def test_what_may_do_better_is_tried_again_and_the_rest_is_settled() -> None:
     assert end.again == ("timeout", "slow")
     assert [one["symbol"] for one in end.settled] == ["B", "C", "C"] and end.progress == 0.75
     assert conclude(FetchReport([never, good]).to_json()).again is None
+
+
+@pytest.mark.parametrize(
+    "text", ["", "a\nb", "\x1b[31mRED", "'; drop table job; --", "a b", "\ud800x", "x" * 201, "$(id)", "-n", None, 5]
+)
+def test_what_is_no_id_of_a_job(text: object) -> None:
+    assert not is_job_id(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["x1", "9b2e...", "order:17/2026@shop", "0b8c3f3e-3f0e-4b53-9a32-6a1a2d1b7c55", "x" * 200]
+)
+def test_an_id_that_a_program_may_choose(text: str) -> None:
+    assert is_job_id(text)
+
+
+@given(st.text())
+def test_a_foreign_text_is_shown_on_one_line_that_no_terminal_obeys(text: str) -> None:
+    assert visible(text).isprintable()
+    assert visible(text) == text or not text.isprintable()
+
+
+def test_what_is_not_printable_is_written_out() -> None:
+    assert visible("\x1b[31mRED\nb\u202ec") == "\\x1b[31mRED\\nb\\u202ec"

@@ -71,6 +71,14 @@ def test_a_message_and_its_arguments(start: Start, capsys: pytest.CaptureFixture
     assert len(text.splitlines()) == 3
 
 
+def test_a_message_from_outside_forges_no_line(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
+    lines = start()
+    logger.warning("job.refused job=%s", "a\n2026-01-01 ERROR all is lost\x1b[2J")
+    text = shown(lines, capsys)
+    assert len(text.splitlines()) == 1
+    assert "\x1b" not in text
+
+
 def test_a_traceback_with_its_causes(start: Start, capsys: pytest.CaptureFixture[str]) -> None:
     lines = start()
     try:

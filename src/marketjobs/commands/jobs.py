@@ -10,6 +10,8 @@ from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON, TIMEOUT
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from marketjobs.domain.jobs import Job, JobState, JsonDict
 
 
@@ -97,9 +99,17 @@ def _show_job(job: Job, *, utc: bool) -> None:
     render.note(f"  next: marketjobs {follow} {render.short(job.id)}" + ("" if job.state.is_final else " --watch"))
 
 
+def _first(symbols: Sequence[object], number: int) -> str:
+    """Those that were refused may be of any length."""
+    from marketjobs.domain.assets import MAX_SYMBOL_LENGTH
+    from marketjobs.domain.texts import shortened
+
+    return " ".join(shortened(str(one), MAX_SYMBOL_LENGTH) for one in symbols[:number])
+
+
 def _arguments(job: Job) -> str:
     symbols = job.arguments.get("symbols") or []
-    shown = " ".join(symbols[:6]) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
+    shown = _first(symbols, 6) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
     rest = [str(job.arguments[key]) for key in ("interval", "period", "start", "end") if job.arguments.get(key)]
     return " ".join([shown, *rest]).strip() or "-"
 
@@ -173,7 +183,7 @@ def _job_row(one: JsonDict, *, utc: bool) -> tuple[object, ...]:
     from marketjobs.commands import render
 
     symbols = one["arguments"].get("symbols") or []
-    asked = " ".join(symbols[:3]) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
+    asked = _first(symbols, 3) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
     return (
         render.short(one["job_id"]),
         one["task"].removeprefix("marketjobs."),

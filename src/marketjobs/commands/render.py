@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from marketjobs.commands.session import OPTIONS
+from marketjobs.domain.texts import visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,8 @@ def json(document: Any) -> None:
 
 
 def line(text: str, style: str | None = None) -> None:
-    """A line on standard output, as it is (no markup)."""
+    """A line on standard output, as it is (no markup); what is not printable in it is written out."""
+    text = visible(text)
     if sys.stdout.isatty():
         out().print(text, style=style, markup=False)
     else:
@@ -76,6 +78,7 @@ def note(text: str, style: str | None = "dim", *, always: bool = False) -> None:
     """A line for the person who watches, on standard error; with --quiet only what is said ``always``."""
     if OPTIONS.quiet and not always:
         return
+    text = visible(text)
     if sys.stderr.isatty():
         err().print(text, style=style, markup=False)
     else:
@@ -114,7 +117,7 @@ def table(
         spare: columns that a narrow terminal does without, the first to go first.
     """
     names = [name.strip() for name in columns]
-    cells = [["-" if value is None else str(value) for value in row] for row in rows]
+    cells = [["-" if value is None else visible(str(value)) for value in row] for row in rows]
     if not sys.stdout.isatty():
         _plain(names, cells)
         return

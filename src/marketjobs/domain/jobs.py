@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,14 @@ WAITS_FOR_A_RETRY = "a retry"
 WAITS_FOR_ITS_TIME = "its time"
 WAITS_FOR_CHILDREN = "children"
 """``waits_for`` of a parent; other values are a cause in words, shown to people."""
+
+
+_JOB_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:@/+=~,-]{0,199}")
+
+
+def is_job_id(text: object) -> bool:
+    """May a job go by it?  Programs choose ids of their own; these are short, and safe to print and to paste."""
+    return isinstance(text, str) and _JOB_ID.fullmatch(text) is not None
 
 
 class JobState(StrEnum):

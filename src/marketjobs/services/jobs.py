@@ -16,7 +16,17 @@ from dataclasses import replace
 
 import orjson
 
-from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, WAITS_FOR_ITS_TIME, Job, JobRequest, JobState, JsonDict, Part
+from marketjobs.domain.jobs import (
+    WAITS_FOR_CHILDREN,
+    WAITS_FOR_ITS_TIME,
+    Job,
+    JobRequest,
+    JobState,
+    JsonDict,
+    Part,
+    is_job_id,
+)
+from marketjobs.domain.texts import shortened
 from marketjobs.errors import InvalidInput, JobNotFound, MarketJobsError
 from marketjobs.services import kinds
 from marketjobs.services.mend import finish_parent
@@ -55,6 +65,10 @@ def submit(
         InvalidInput, ConfigError: the arguments can't be right.
         StorageError: the store did not take it; nothing was accepted.
     """
+    if job_id is not None and not is_job_id(job_id):
+        raise InvalidInput(
+            f"{shortened(ascii(job_id), 60)} is no id for a job: up to 200 of A-Z a-z 0-9 . _ : @ / + = ~ , -"
+        )
     if not 0 <= delay_seconds <= LONGEST_DELAY_SECONDS:
         raise InvalidInput("a job can be put off by ten years at most")
     kind = kinds.kind_of(task)

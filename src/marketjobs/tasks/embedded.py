@@ -62,9 +62,11 @@ class Channel(filesystem.Channel):
         return True
 
     def _names(self, queue: str) -> list[str]:
-        ending = f".{queue}.msg"
-        found = (name for name in os.listdir(self.data_folder_in) if not name.startswith("."))  # noqa: PTH208
-        return sorted(name for name in found if name.partition(".")[2] == ending[1:])
+        ending = f"{queue}.msg"
+        with os.scandir(self.data_folder_in) as entries:
+            # A folder or a pipe of that name is nobody's message: the one can't be read, the other without end.
+            found = [one.name for one in entries if one.name.endswith(ending) and one.is_file(follow_symlinks=False)]
+        return sorted(name for name in found if name.partition(".")[2] == ending and not name.startswith("."))
 
     def _size(self, queue: str) -> int:
         return len(self._names(queue))
@@ -80,7 +82,7 @@ class Channel(filesystem.Channel):
 
 
 def _message(file: Path) -> Any:
-    """What a file holds; ``None``: no JSON.
+    """What a file holds; ``None``: no JSON, or it can't be read.
 
     Another program's kombu makes the file first and fills it then, so a part of one is looked at again.
     """
@@ -88,6 +90,8 @@ def _message(file: Path) -> Any:
     while True:
         try:
             return loads(bytes_to_str(file.read_bytes()))
+        except (RecursionError, OSError):
+            return None
         except ValueError:
             if time.monotonic() > give_up_at:
                 return None

@@ -14,6 +14,7 @@ from celery.worker.consumer import Consumer
 from celery.worker.request import Request
 from celery.worker.strategy import default
 
+from marketjobs.domain.jobs import is_job_id
 from marketjobs.services import mend
 from marketjobs.services.jobs import LONGEST_DELAY_SECONDS
 from marketjobs.tasks.refusals import refuse
@@ -95,8 +96,8 @@ def job_strategy(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
 
 def _check(message: Any) -> None:
     headers = message.headers or {}
-    if not isinstance(headers.get("id"), str) or not headers["id"]:
-        raise InvalidTaskError("a message without an id")
+    if not is_job_id(headers.get("id")):
+        raise InvalidTaskError("a message without an id that a job may have")
     if headers.get("eta") is not None and not _is_near(headers["eta"]):
         # It would lie in this worker's hands until then.
         raise InvalidTaskError("a time that is none, or too far ahead")
