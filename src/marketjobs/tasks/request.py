@@ -17,6 +17,7 @@ from celery.worker.strategy import default
 from marketjobs.domain.jobs import is_job_id
 from marketjobs.services import mend
 from marketjobs.services.jobs import LONGEST_DELAY_SECONDS
+from marketjobs.tasks.job import HEADER
 from marketjobs.tasks.refusals import refuse
 from marketjobs.tasks.runtime import runtime
 
@@ -96,7 +97,10 @@ def job_strategy(task: Any, app: Any, consumer: Any, **kwargs: Any) -> Any:
 
 def _check(message: Any) -> None:
     headers = message.headers or {}
-    if not is_job_id(headers.get("id")):
+    job_id = headers.get("id")
+    # A row that an older version took may have any id; its wake-ups are ours, and do nothing where there is no row.
+    is_ours = headers.get(HEADER) and isinstance(job_id, str) and job_id.isprintable()
+    if not job_id or not (is_job_id(job_id) or is_ours):
         raise InvalidTaskError("a message without an id that a job may have")
     if headers.get("eta") is not None and not _is_near(headers["eta"]):
         # It would lie in this worker's hands until then.
