@@ -79,10 +79,25 @@ BENCHMARKS = [
         quick="--rounds 1 --symbols 20",
     ),
     Benchmark(
+        "coins",
+        "Coins: minutes, days and quotes",
+        quick="--rounds 1 --days 30 --pairs 40 --latency-ms 20",
+    ),
+    Benchmark(
         "many_symbols",
         "Fetching through Celery",
         quick="--rounds 1 --symbols 20 --peer-symbols 2 --download-symbols 5 --growth-to 10",
         largest="--rounds 1 --symbols 5000 --growth-to 10000",
+    ),
+    Benchmark(
+        "feeds",
+        "Reading feeds",
+        quick="--rounds 1 --entries 500",
+    ),
+    Benchmark(
+        "budget_check",
+        "A budget's price",
+        quick="--rounds 1 --checks 20",
     ),
     Benchmark(
         "ledger",

@@ -1,8 +1,9 @@
 """What each recorded answer of Yahoo's has to become: one line a file, written by hand from the file itself.
 
 The recordings lie outside the project, in the folder that MARKETJOBS_RECORDED names; ``index.json`` there says
-how each was answered (status, headers, path).  ``BARS`` and ``REFUSED`` hold those that answer a question we
-ask; ``LATER`` those that answer another, with the reason why nothing asks it yet.  A file in none fails a test.
+how each was answered (status, headers, path).  ``BARS``, ``QUOTES``, ``PROFILES``, ``SEARCHES`` and ``REFUSED`` hold
+those that answer a question we ask; ``LATER`` those that answer another, with the reason why nothing asks it.  A file
+in none fails a test.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import pytest
 from marketjobs.domain.bars import BarAnswer, BarQuery, check
 from marketjobs.domain.intervals import Interval, day_of, iso, stamp_of
 from marketjobs.domain.ranges import FIRST_DAY, Range
-from marketjobs.errors import Blocked, ProviderError, ProviderUnavailable, RateLimited, SymbolUnknown
+from marketjobs.errors import Blocked, NoData, ProviderError, ProviderUnavailable, RateLimited, SymbolUnknown
 
 FOLDER = Path(os.environ.get("MARKETJOBS_RECORDED") or "")
 needs_recordings = pytest.mark.skipif(
@@ -211,46 +212,108 @@ REFUSED: dict[str, Refused] = {
     "search_error_missing_q.json": Refused(ProviderUnavailable, "Missing required query parameter=q"),
 }
 
-_QUOTES = "latest prices are not fetched yet"
-_INFO = "profiles and fundamentals are not fetched yet"
-_NEWS = "news are not fetched yet"
-_SEARCH = "vendors are not searched yet"
+# Symbol: price, currency, instant, market capitalisation.
+QUOTES: dict[str, dict[str, tuple[float, str, str, float | None]]] = {
+    "quote_AAPL-BABA.json": {
+        "AAPL": (244.6, "USD", "2025-02-14T21:00:00Z", 3_674_405_863_424),
+        "BABA": (124.73, "USD", "2025-02-14T21:00:02Z", 302_870_626_304),
+    },
+    "quote_AAPL.json": {"AAPL": (244.6, "USD", "2025-02-14T21:00:00Z", 3_674_405_863_424)},
+    "quote_AAPL_MSFT_2025.json": {
+        "AAPL": (269.7, "USD", "2025-10-29T20:00:01Z", 4_002_453_389_312),
+        "MSFT": (541.55, "USD", "2025-10-29T20:00:01Z", 4_025_388_367_872),
+    },
+    "quote_BTC-USD.json": {"BTC-USD": (96_077.45, "USD", "2025-02-17T10:53:00Z", 1_904_783_523_840)},
+    "quote_EURUSD_X.json": {"EURUSD=X": (1.0489877, "USD", "2025-02-17T10:54:43Z", None)},
+    "quote_GOOG.json": {"GOOG": (186.87, "USD", "2025-02-14T21:00:01Z", 2_266_975_961_088)},
+    "quote_NONEXIST.json": {},
+    "quote_OCDO.L.json": {"OCDO.L": (308.8, "GBp", "2025-02-17T10:38:44Z", 2_554_603_520)},
+    "quote_QQQ.json": {"QQQ": (538.15, "USD", "2025-02-14T21:00:01Z", 211_546_767_360)},
+}
+
+# Symbol, and the figures that a recorded module holds; an error where it holds none.
+PROFILES: dict[str, tuple[str, dict[str, float | str] | type[ProviderError]]] = {
+    "quoteSummary_assetProfile_EURUSD_X.json": ("EURUSD=X", NoData),
+    "quoteSummary_calendarEvents_AAPL.json": ("AAPL", {}),
+    "quoteSummary_defaultKeyStatistics_AAPL.json": (
+        "AAPL",
+        {
+            "enterprise_value": 3_731_694_026_752,
+            "shares_outstanding": 15_022_100_480,
+            "forward_price_to_earnings": 29.80388,
+            "price_to_book": 55.328976,
+            "earnings_per_share": 6.31,
+            "book_value_per_share": 4.438,
+            "beta": 1.2,
+            "profit_margin": 0.24295,
+            "fiscal_year_end": "2024-09-28",
+        },
+    ),
+    "quoteSummary_financialData_AAPL.json": (
+        "AAPL",
+        {
+            "profit_margin": 0.24295,
+            "operating_margin": 0.34459,
+            "return_on_assets": 0.22518998,
+            "return_on_equity": 1.3652,
+        },
+    ),
+    "quoteSummary_financialData_ADH.json": ("ADH", NoData),
+    "quoteSummary_financialData_BTC-USD.json": ("BTC-USD", NoData),
+    "quoteSummary_price_AAPL.json": ("AAPL", {"market_cap": 3_688_676_720_640}),
+    "quoteSummary_price_BTC-USD.json": (
+        "BTC-USD",
+        {"market_cap": 1_903_960_915_968, "circulating_supply": 19_828_390},
+    ),
+    "quoteSummary_price_EURUSD_X.json": ("EURUSD=X", {}),
+    "quoteSummary_quoteType_GOOG.json": ("GOOG", {}),
+    "quoteSummary_summaryDetail_AAPL.json": (
+        "AAPL",
+        {
+            "market_cap": 3_688_676_720_640,
+            "price_to_earnings": 38.91442,
+            "forward_price_to_earnings": 29.548735,
+            "price_to_sales": 9.320489,
+            "dividend_per_share": 1,
+            "dividend_yield": 0.0041,
+            "beta": 1.2,
+            "high_52_weeks": 260.1,
+            "low_52_weeks": 164.08,
+            "ex_dividend_date": "2025-02-10",
+        },
+    ),
+    "quoteSummary_summaryDetail_QQQ.json": (
+        "QQQ",
+        {"price_to_earnings": 34.286358, "dividend_yield": 0.0054, "high_52_weeks": 540.81, "low_52_weeks": 413.07},
+    ),
+}
+
+# What was looked for: what it could be, and how many of the stories are about it.
+SEARCHES: dict[str, tuple[str, list[str], int]] = {
+    "search_AAPL.json": ("AAPL", ["AAPL", "AAPU"], 3),
+    "search_BTC-USD.json": (
+        "BTC-USD",
+        ["BTC-USD", "HBTC-USD", "CBBTC32994-USD", "LBTC33652-USD", "PBTC-USD", "0P0001P539"],
+        4,
+    ),
+    "search_EURUSD_X.json": ("EURUSD=X", ["EURUSD=X"], 4),
+    "search_GOOG.json": ("GOOG", ["GOOG", "GOOGL", "GGLL"], 3),
+    "search_news_AAPL_2025.json": ("AAPL", [], 10),
+}
+
 _NEVER = "nothing in the plan asks for options"
+_STREAM = "another stream of the same stories, without the symbols that they are about"
+_SPARK = "closes alone, of what the chart gives whole"
+_FEED = "a feed: tests/recorded_feeds.py"
 _TABLE = "a table as Yahoo once offered for download, no answer of the chart's"
 _REPAIR = "a table of yfinance's own; its faults (a split not applied, pounds for pence) show in no single row"
 
 LATER: dict[str, str] = {
     "getcrumb.txt": "the chart needs no crumb; that one is taken is tested with the vendor server",
-    "ncp_pressRelease_AAPL.json": _NEWS,
+    "ncp_pressRelease_AAPL.json": _STREAM,
     "options_AAPL-expire-2022-03-01.json": _NEVER,
     "options_GC_F.json": _NEVER,
-    "quoteSummary_assetProfile_EURUSD_X.json": _INFO,
-    "quoteSummary_calendarEvents_AAPL.json": _INFO,
-    "quoteSummary_defaultKeyStatistics_AAPL.json": _INFO,
-    "quoteSummary_financialData_AAPL.json": _INFO,
-    "quoteSummary_financialData_ADH.json": _INFO,
-    "quoteSummary_financialData_BTC-USD.json": _INFO,
-    "quoteSummary_price_AAPL.json": _INFO,
-    "quoteSummary_price_BTC-USD.json": _INFO,
-    "quoteSummary_price_EURUSD_X.json": _INFO,
-    "quoteSummary_quoteType_GOOG.json": _INFO,
-    "quoteSummary_summaryDetail_AAPL.json": _INFO,
-    "quoteSummary_summaryDetail_QQQ.json": _INFO,
-    "quote_AAPL-BABA.json": _QUOTES,
-    "quote_AAPL.json": _QUOTES,
-    "quote_AAPL_MSFT_2025.json": _QUOTES,
-    "quote_BTC-USD.json": _QUOTES,
-    "quote_EURUSD_X.json": _QUOTES,
-    "quote_GOOG.json": _QUOTES,
-    "quote_NONEXIST.json": _QUOTES,
-    "quote_OCDO.L.json": _QUOTES,
-    "quote_QQQ.json": _QUOTES,
-    "search_AAPL.json": _SEARCH,
-    "search_BTC-USD.json": _SEARCH,
-    "search_EURUSD_X.json": _SEARCH,
-    "search_GOOG.json": _SEARCH,
-    "search_news_AAPL_2025.json": _NEWS,
-    "spark_AAPL_5d.json": _QUOTES,
+    "spark_AAPL_5d.json": _SPARK,
     "history/AAPL_daily_raw_and_adjclose.csv": _TABLE,
     "history/GOOG_daily_raw_and_adjclose.csv": _TABLE,
     "history/ORCL_daily_yahoo_1995_2014.csv": _TABLE,
@@ -262,7 +325,7 @@ LATER: dict[str, str] = {
     "history/yf_repair/EWG-1d-no-bad-divs.csv": _REPAIR,
     "history/yf_repair/MOB-ST-1d-bad-stock-split.csv": _REPAIR,
     "history/yf_repair/VWILX-1d-cg-double-count.csv": _REPAIR,
-    "news/rss_yahoo_news_20231203.xml": _NEWS,
+    "news/rss_yahoo_news_20231203.xml": _FEED,
 }
 
 

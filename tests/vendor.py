@@ -1,4 +1,5 @@
-"""A vendor of our own on loopback: Yahoo's v8 chart, its cookie and its crumb, with faults to switch on.
+"""A vendor of our own on loopback: Yahoo's v8 chart, its cookie and its crumb, with faults to switch on
+(`vendor_answers`: its quotes, profiles and search).
 
     with Vendor() as vendor:
         vendor.fault("status", code=503, times=2)
@@ -39,6 +40,7 @@ from typing import Any, NamedTuple
 from urllib.parse import parse_qs, unquote, urlsplit
 from zoneinfo import ZoneInfo
 
+import vendor_answers
 import vendor_minutes
 from vendor_minutes import MINUTES, Day, Minute
 
@@ -204,6 +206,7 @@ class Vendor:
         self.now = now
         self.requests: deque[Request] = deque(maxlen=LOGGED)
         self.half_days: set[date] = set()
+        self.cookie, self.crumb = "d=loopback", "loopback.cr"
         self.closing = threading.Event()
         self._calendar = Calendar()
         self._series: dict[str, Series] = {}
@@ -249,6 +252,13 @@ class Vendor:
             days = self._days(symbol, since - 2 * DAY, self.clock())
         found = [one for day in days for one in vendor_minutes.bars(day, interval, self.clock(), prepost=prepost)]
         return [one for one in found if isinstance(one, Minute) and one.ts >= since]
+
+    def last_trade_at(self, symbol: str) -> int:
+        """The close of the last session, or now while it runs."""
+        with self._lock:
+            columns = self._columns(symbol)
+        is_half = date.fromordinal(columns["ordinal"][-1]) in self.half_days
+        return int(min(self.clock(), Day(0, columns["at"][-1], 0.0, 0.0, 0, is_half).closes_at))
 
     def split(self, symbol: str, ratio: float, on: date | None = None) -> date:
         """``ratio`` new shares for an old one, on the last session or ``on``: all earlier prices change."""
@@ -350,9 +360,10 @@ class Vendor:
         of all rows ``unordered``, or one row more: ``future``, ``live_row``, ``auction`` (of minutes: at the close of
         the first session).
 
-        The cookie and the crumb have ``symbol="cookie"`` and ``symbol="crumb"``.
+        The cookie and the crumb have ``symbol="cookie"`` and ``symbol="crumb"``; what is no chart has ``quotes``,
+        ``profile`` and ``search``, and quotes alone ``leave_out`` (kept), ``stranger``, ``wrong_price`` (field, value).
         """
-        if kind not in (*ON_THE_WIRE, *IN_THE_DATA):
+        if kind not in (*ON_THE_WIRE, *IN_THE_DATA, *vendor_answers.IN_QUOTES):
             raise ValueError(f"unknown fault {kind}")
         with self._lock:
             self._faults.append(Fault(kind, symbol, times, args))
@@ -379,7 +390,7 @@ class Vendor:
 
     # Answers
 
-    def answer(self, path: str, query: dict[str, str]) -> tuple[Reply, str | None]:
+    def answer(self, path: str, query: dict[str, str], cookie: str = "") -> tuple[Reply, str | None]:
         """The reply to a request, and the symbol that it was about."""
         if path.startswith("/v8/finance/chart/"):
             symbol = unquote(path.rpartition("/")[2]).upper()
@@ -387,11 +398,19 @@ class Vendor:
             return self._faulted(fault, self.chart(symbol, query, fault), symbol), symbol
         if path.endswith("/v1/test/getcrumb"):
             fault = self._take_fault("crumb", everywhere=False)
-            return self._faulted(fault, Reply(200, b"loopback.cr", content_type="text/plain"), "crumb"), None
+            return self._faulted(fault, Reply(200, self.crumb.encode(), content_type="text/plain"), "crumb"), None
         if path == "/":  # fc.yahoo.com: a 404 that carries the cookie
-            cookie = "A3=d=loopback&S=1; Max-Age=31557600; Path=/; HttpOnly"
+            given = f"A3={self.cookie}&S=1; Max-Age=31557600; Path=/; HttpOnly"
             fault = self._take_fault("cookie", everywhere=False)
-            return self._faulted(fault, Reply(404, b"", {"Set-Cookie": cookie}, "text/html"), "cookie"), None
+            return self._faulted(fault, Reply(404, b"", {"Set-Cookie": given}, "text/html"), "cookie"), None
+        name = vendor_answers.name_of(path)
+        if name is not None:
+            fault = self._take_fault(name, everywhere=False)
+            status, content = vendor_answers.document(self, path, query, cookie)
+            if fault is not None and fault.kind in vendor_answers.IN_QUOTES and status == 200:
+                results = content["quoteResponse"]["result"]
+                content["quoteResponse"]["result"] = vendor_answers.IN_QUOTES[fault.kind](results, fault.args)
+            return self._faulted(fault, Reply(status, json.dumps(content).encode()), name), query.get("symbols")
         return Reply(404, STATUS_BODIES[404], content_type="text/html"), None
 
     def _faulted(self, fault: Fault | None, reply: Reply, symbol: str) -> Reply:
@@ -822,7 +841,7 @@ class _Handler(StreamRequestHandler):
         self.rfile.read(int(headers.get("content-length", 0)))
         parts, vendor, began = urlsplit(target), self.server.vendor, time.time()
         query = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-        reply, symbol = vendor.answer(parts.path, query)
+        reply, symbol = vendor.answer(parts.path, query, headers.get("cookie", ""))
         if vendor.latency_seconds:
             vendor.closing.wait(max(0.0, vendor.latency_seconds - (time.time() - began)))
         status = 0 if reply.cut_at == -1 else reply.status

@@ -12,7 +12,23 @@ from typing import Annotated, Any
 import typer
 
 from marketjobs import __version__
-from marketjobs.commands import assets, cancel, data, fetch, imports, jobs, queues, retention, run, session, setup, sync
+from marketjobs.commands import (
+    assets,
+    cancel,
+    data,
+    fetch,
+    imports,
+    jobs,
+    news,
+    providers,
+    queues,
+    quotes,
+    retention,
+    run,
+    session,
+    setup,
+    sync,
+)
 
 app = typer.Typer(
     name="marketjobs",
@@ -51,7 +67,7 @@ def options(
     session.OPTIONS.quiet = quiet
 
 
-for group in (setup, run, fetch, sync, jobs, cancel, queues, data, assets, imports, retention):
+for group in (setup, run, fetch, sync, quotes, news, jobs, cancel, queues, data, assets, imports, providers, retention):
     group.register(app)
 
 

@@ -30,6 +30,7 @@ from marketjobs.sections import (
     flag,
     integer,
     number,
+    optional_texts,
     secrets,
     section,
     text,
@@ -207,15 +208,21 @@ class RetrySettings(Section):
     cap_seconds: float = number(300.0, gt=0, description="Longest wait between two attempts.")
 
 
+_WINDOWS = (
+    " all of them kept, shared by all processes: 2/s, 30/10s, 2000/h, 25/d (any 24 hours), and by the calendar 25/day,"
+    " 10000/month (in UTC; elsewhere 25/day@America/New_York)."
+)
+_CALLS = f"Calls per window,{_WINDOWS}"
+_PER_KEY = f"Calls per window, of each key,{_WINDOWS}"
+
+
 class ProviderSettings(Section):
     """What every provider has."""
 
     enabled: bool = flag(True, description="May it be asked?")
     base_url: str = text("https://localhost", check=_http_url, description="Where the vendor answers.")
     api_keys: list[Secret] = secrets(description="Keys, where the vendor wants one.")
-    rate_limit: list[str] = texts(
-        ["1/s"], check=_rates, description="Calls per window, all of them kept, shared by all processes."
-    )
+    rate_limit: list[str] = texts(["1/s"], check=_rates, description=_CALLS)
     timeout_seconds: float = number(15.0, gt=0, le=300, description="Longest wait for one answer.")
     max_connections: int = integer(8, ge=1, le=128, description="Requests of one process under way at once.")
 
@@ -226,10 +233,44 @@ class ProviderSettings(Section):
 
 class YahooSettings(ProviderSettings):
     base_url: str = text("https://query2.finance.yahoo.com", check=_http_url, description="Where the vendor answers.")
+    rate_limit: list[str] = texts(["2/s", "2000/h"], check=_rates, description=_CALLS)
+
+
+class BinanceSettings(ProviderSettings):
+    base_url: str = text("https://api.binance.com", check=_http_url, description="Where the vendor answers.")
     rate_limit: list[str] = texts(
-        ["2/s", "2000/h"],
+        ["6000/m"],
         check=_rates,
-        description="Calls per window, all of them kept, shared by all processes.",
+        description="Weights per window (Binance counts requests by their weight), shared by all processes.",
+    )
+
+
+class CoinGeckoSettings(ProviderSettings):
+    base_url: str = text("https://api.coingecko.com", check=_http_url, description="Where the vendor answers.")
+    rate_limit: list[str] = texts(["5/m"], check=_rates, description=_PER_KEY)
+
+
+class CoinMarketCapSettings(ProviderSettings):
+    base_url: str = text("https://pro-api.coinmarketcap.com", check=_http_url, description="Where the vendor answers.")
+    rate_limit: list[str] = texts(["30/m", "10000/month"], check=_rates, description=_PER_KEY)
+
+
+class AlphaVantageSettings(ProviderSettings):
+    base_url: str = text("https://www.alphavantage.co", check=_http_url, description="Where the vendor answers.")
+    rate_limit: list[str] = texts(["1/s", "5/m", "25/d"], check=_rates, description=_PER_KEY)
+    premium: bool = flag(
+        False, description="Are the keys of a paid plan? Then days are split-adjusted, and go back 20 years."
+    )
+
+
+class RssSettings(ProviderSettings):
+    base_url: str = text(
+        "https://feeds.finance.yahoo.com", check=_http_url, description="Where feeds of single symbols are."
+    )
+    rate_limit: list[str] = texts(["5/s"], check=_rates, description="Feeds per window, shared by all processes.")
+    feeds: list[str] = optional_texts(description="Addresses that fetch-news reads when it is told none.")
+    allow_hosts: list[str] = optional_texts(
+        description="Hosts and networks (10.0.0.0/8) that a feed may be at although they are private."
     )
 
 
@@ -243,6 +284,11 @@ class ProvidersSettings(Section):
     others: ClassVar = ProviderSettings
 
     yahoo: YahooSettings = section(YahooSettings)
+    binance: BinanceSettings = section(BinanceSettings)
+    coingecko: CoinGeckoSettings = section(CoinGeckoSettings)
+    coinmarketcap: CoinMarketCapSettings = section(CoinMarketCapSettings)
+    alphavantage: AlphaVantageSettings = section(AlphaVantageSettings)
+    rss: RssSettings = section(RssSettings)
     recorded: RecordedSettings = section(RecordedSettings)
 
     def of(self, name: str) -> ProviderSettings | RecordedSettings:
@@ -252,6 +298,32 @@ class ProvidersSettings(Section):
 
     def sections(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.keys} | self.extra
+
+
+def _chain(names: list[str]) -> list[str]:
+    if len(set(names)) < len(names):
+        raise ValueError("each provider once")
+    return names
+
+
+def _chain_of(what: str, *names: str) -> Any:
+    return texts(names, check=_chain, description=f"Who is asked about {what}, in this order.")
+
+
+class ChainsSettings(Section):
+    """By class of asset: where one provider fails, the next is asked within the same job."""
+
+    equity: list[str] = _chain_of("shares", "yahoo", "alphavantage")
+    etf: list[str] = _chain_of("exchange-traded funds", "yahoo", "alphavantage")
+    fund: list[str] = _chain_of("funds", "yahoo", "alphavantage")
+    index: list[str] = _chain_of("indices", "yahoo")
+    currency: list[str] = _chain_of("currencies", "yahoo", "alphavantage")
+    crypto: list[str] = _chain_of("coins", "yahoo", "binance", "coingecko", "coinmarketcap")
+    future: list[str] = _chain_of("futures", "yahoo")
+    unknown: list[str] = _chain_of("what no vendor has named yet", "yahoo", "alphavantage")
+
+    def of(self, asset_class: str) -> tuple[str, ...]:
+        return tuple(getattr(self, asset_class))
 
 
 class UniverseSettings(Section):
@@ -298,6 +370,7 @@ class Settings(Section):
     retry: RetrySettings = section(RetrySettings)
     universe: UniverseSettings = section(UniverseSettings)
     providers: ProvidersSettings = section(ProvidersSettings)
+    chains: ChainsSettings = section(ChainsSettings)
     retention: RetentionSettings = section(RetentionSettings)
     logging: LoggingSettings = section(LoggingSettings)
     network: NetworkSettings = section(NetworkSettings)
@@ -364,6 +437,7 @@ class Settings(Section):
             if isinstance(provider, ProviderSettings):
                 yield from (key.reveal() for key in provider.api_keys)
                 addresses.append(provider.base_url)
+                addresses += getattr(provider, "feeds", ())
         for address in addresses:
             parts = _split(address) if "@" in address else None
             if parts is not None and parts.password:
@@ -604,13 +678,18 @@ def _shown(key: str, given: Any) -> str:
 
 
 def _check_plugins(settings: Settings, origins: Mapping[str, str]) -> None:
-    extra = settings.providers.extra
-    if not extra:
+    named = {f"providers.{name}": name for name in settings.providers.extra}
+    for asset_class in settings.chains.keys:
+        for name in settings.chains.of(asset_class):
+            if name not in settings.providers.keys:
+                named[f"chains.{asset_class}"] = name
+    if not named:
         return
     from importlib.metadata import entry_points
 
     installed = {point.name for point in entry_points(group="marketjobs.providers")}
-    for name in extra:
+    for key, name in named.items():
         if name not in installed:
-            origin = next((origins[key] for key in origins if key.startswith(f"providers.{name}")), "settings")
-            raise ConfigError(f"{origin}: unknown key providers.{name}: installed are {', '.join(sorted(installed))}")
+            origin = next((origins[one] for one in origins if one.startswith(key)), "settings")
+            wrong = f"unknown key {key}" if key.startswith("providers.") else f"{key}: unknown provider {name!r:.40}"
+            raise ConfigError(f"{origin}: {wrong}: installed are {', '.join(sorted(installed))}")

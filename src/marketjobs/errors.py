@@ -4,11 +4,11 @@
       ConfigError
         UnknownProvider  MissingKey
       InvalidInput
-        ProviderMismatch  BadRows
+        ProviderMismatch  BadRows  AmbiguousSymbol
       NotFound
         JobNotFound  AssetNotFound  AssetRenamed  GroupNotFound
       ProviderError(provider, symbol)
-        RateLimited  BudgetSpent  QuotaExhausted  Blocked  Unauthorised  PlanRestricted
+        RateLimited  BudgetSpent  CircuitOpen  QuotaExhausted  Blocked  Unauthorised  PlanRestricted
         SymbolUnknown  SymbolDelisted  RangeUnavailable  NoData  Unsupported
         ProviderUnavailable  MalformedAnswer
       DataRejected
@@ -68,6 +68,12 @@ class ProviderMismatch(InvalidInput):
     """Bars of one provider would be mixed with those of another that has another price basis."""
 
     cause = "provider_mismatch"
+
+
+class AmbiguousSymbol(InvalidInput):
+    """Several things go by a symbol at a vendor: a person has to say which one is meant."""
+
+    cause = "ambiguous_symbol"
 
 
 class BadRows(InvalidInput):
@@ -146,7 +152,16 @@ class BudgetSpent(ProviderError):
     retryable = True
 
 
+class CircuitOpen(ProviderError):
+    """The vendor failed again and again: nothing is sent before ``retry_after_seconds``, then one probe."""
+
+    cause = "circuit_open"
+    retryable = True
+
+
 class QuotaExhausted(ProviderError):
+    """The key's calls of a day or a month are used up."""
+
     cause = "quota_exhausted"
     retryable = True
 
@@ -164,6 +179,8 @@ class Unauthorised(ProviderError):
 
 
 class PlanRestricted(ProviderError):
+    """The key's plan does not hold what was asked for."""
+
     cause = "plan_restricted"
 
 

@@ -1,4 +1,5 @@
-"""Reading what is stored, for programs and notebooks: `marketjobs.read.bars("AAPL")`, `latest_closes`."""
+"""Reading what is stored, for programs and notebooks: `marketjobs.read.bars("AAPL")`, `latest_closes`,
+`quotes`, `news`."""
 
 from __future__ import annotations
 
@@ -11,11 +12,14 @@ from math import ceil
 from marketjobs import config
 from marketjobs.domain.assets import normalise_symbol
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, local_midnight, stamp_of
-from marketjobs.errors import AssetNotFound, InvalidInput
+from marketjobs.errors import InvalidInput
 from marketjobs.services.bar_plan import zone_of
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.universe import refuse_renamed
+from marketjobs.services.universe import refuse_unknown
+from marketjobs.storage import assets
 from marketjobs.storage import bars as stored
+from marketjobs.storage import news as stored_news
+from marketjobs.storage import quotes as stored_quotes
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +40,42 @@ class Bar:
     provider: str
     provisional: bool
     fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """A stored latest price; `domain.quotes.Quote` says what each value means.  ``at``, the instant that the price is
+    of, and ``fetched_at`` are aware and UTC."""
+
+    symbol: str
+    name: str | None
+    price: float
+    at: datetime
+    currency: str | None
+    change_percent: float | None
+    previous_close: float | None
+    day_open: float | None
+    day_high: float | None
+    day_low: float | None
+    volume: float | None
+    market_cap: float | None
+    provider: str
+    fetched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """A stored story.  ``published_at`` is aware and UTC: when it was first seen, where ``is_dated`` says that nobody
+    gave its date; ``symbols`` are the assets that it is about."""
+
+    title: str
+    url: str | None
+    summary: str | None
+    source: str | None
+    published_at: datetime
+    is_dated: bool
+    symbols: tuple[str, ...]
+    provider: str
 
 
 @cache
@@ -71,8 +111,7 @@ def bars(
     with (runtime or _runtime()).database.read() as tx:
         asset = stored.asset_id(tx, symbol)
         if asset is None:
-            refuse_renamed(tx, symbol)
-            raise AssetNotFound(f"nothing is stored of {symbol}", hint=f"marketjobs fetch-market-data -s {symbol}")
+            refuse_unknown(tx, symbol)
         name = stored.timezone(tx, asset) if unit.is_intraday else None
         zone = zone_of(name) or UTC
         rows = stored.read(tx, symbol, unit, _from(start, unit, zone), _before(end, unit, zone), last)
@@ -106,6 +145,66 @@ def latest_closes(symbols: Iterable[str], interval: str = "1d", *, runtime: Runt
     wanted = list(dict.fromkeys(normalise_symbol(one) for one in symbols))
     with (runtime or _runtime()).database.read() as tx:
         return stored.latest_closes(tx, wanted, unit)
+
+
+def quotes(symbols: Iterable[str], *, runtime: Runtime | None = None) -> dict[str, Quote]:
+    """The stored latest price of each symbol, by symbol in their order; assets that have none yet are left out.
+
+    Raises:
+        InvalidInput: no symbol looks like that.
+        AssetNotFound: nothing was ever fetched for a symbol.
+        AssetRenamed: its asset has another symbol by now.
+        StorageError: the store does not answer.
+    """
+    wanted = list(dict.fromkeys(normalise_symbol(one) for one in symbols))
+    with (runtime or _runtime()).database.read() as tx:
+        known = assets.ids(tx, wanted)
+        for symbol in wanted:
+            if symbol not in known:
+                refuse_unknown(tx, symbol)
+        found = {one.symbol: one for one in stored_quotes.read(tx, wanted)}
+    return {
+        symbol: Quote(
+            symbol=symbol,
+            name=one.name,
+            provider=one.provider,
+            fetched_at=datetime.fromtimestamp(one.fetched_at, UTC),
+            **one.quote._asdict() | {"at": datetime.fromtimestamp(one.quote.at, UTC)},
+        )
+        for symbol in wanted
+        if (one := found.get(symbol)) is not None
+    }
+
+
+def news(symbol: str | None = None, last: int = 20, *, runtime: Runtime | None = None) -> list[Story]:
+    """Stored stories, the newest first, at most ``last``; ``symbol``: only those about it.
+
+    Raises:
+        InvalidInput: no symbol looks like that.
+        AssetNotFound, AssetRenamed: no asset has it.
+        StorageError: the store does not answer.
+    """
+    with (runtime or _runtime()).database.read() as tx:
+        asset = None
+        if symbol is not None:
+            wanted = normalise_symbol(symbol)
+            asset = stored.asset_id(tx, wanted)
+            if asset is None:
+                refuse_unknown(tx, wanted)
+        rows = stored_news.read(tx, asset, last)
+    return [
+        Story(
+            title=row.title,
+            url=row.url,
+            summary=row.summary,
+            source=row.source,
+            published_at=datetime.fromtimestamp(row.published_at, UTC),
+            is_dated=row.is_dated,
+            symbols=row.symbols,
+            provider=row.provider,
+        )
+        for row in rows
+    ]
 
 
 def _from(start: date | None, unit: Interval, zone: tzinfo) -> int | None:

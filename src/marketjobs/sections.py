@@ -120,6 +120,11 @@ def texts(default: Sequence[str], *, description: str, choices: Sequence[str] = 
     return Setting(list(default), read, description, choices=choices)
 
 
+def optional_texts(*, description: str, check: Check | None = None) -> Any:
+    """A list, empty by default."""
+    return Setting([], lambda given: list(_checked([_string(one) for one in _list(given)], check)), description)
+
+
 def secrets(*, description: str) -> Any:
     """A list, empty by default."""
     return Setting([], lambda given: [Secret(_string(one)) for one in _list(given)], description)

@@ -20,6 +20,7 @@ from marketjobs.services.bar_found import Found
 from marketjobs.services.bar_plan import plans
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.bar_store import store
+from marketjobs.services.identity import named
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars
 from marketjobs.storage import jobs as rows
@@ -99,7 +100,7 @@ def test_a_restatement_is_refused_when_older_bars_came_meanwhile(runtime: Runtim
     request = FetchRequest.of({"symbols": ["AAPL"], "start": "2024-10-01", "end": "2024-10-20"})
     provider = runtime.provider("yahoo")
     with runtime.database.read() as tx:
-        [plan] = plans(tx, request, provider, ["AAPL"])
+        [plan] = plans(tx, request, provider, [*named(tx, ["AAPL"]).values()], runtime.settings.chains)
     put(runtime, asset, bar(0, 100.0), bar(1, 100.0))
     split = Action(FIRST + 5 * DAY_SECONDS, SPLIT, 4.0)
     whole = Range(FIRST + 3 * DAY_SECONDS, FIRST + 6 * DAY_SECONDS)
@@ -108,8 +109,8 @@ def test_a_restatement_is_refused_when_older_bars_came_meanwhile(runtime: Runtim
     with runtime.database.write() as tx:
         settled, failed = store(tx, request, provider, [found])
     assert settled == []
-    [outcome] = failed
-    assert outcome.error is not None and outcome.error.retryable
+    [(_, error)] = failed
+    assert error.retryable
     assert closes(runtime) == [100.0, 100.0, 100.0, 100.0]
 
 

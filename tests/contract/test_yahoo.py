@@ -24,13 +24,13 @@ from marketjobs.errors import (
     Blocked,
     MalformedAnswer,
     ProviderUnavailable,
-    RateLimited,
     SymbolUnknown,
     Unauthorised,
 )
-from marketjobs.providers import yahoo
+from marketjobs.providers import curl
 from marketjobs.providers.base import Connection, Gate
 from marketjobs.providers.yahoo import Yahoo
+from marketjobs.providers.yahoo_session import DEFAULT_BASE_URL, rewritten
 from vendor import Vendor
 
 
@@ -232,25 +232,6 @@ class TestYahoo(ProviderContract):
         assert asyncio.run(many()) > 24 * 250
         assert gate.spent == len(vendor.requests) == 24
 
-    # Cookie and crumb, for what needs them
-
-    def test_the_cookies_own_404_is_fine(self, vendor: Vendor, gate: RecordingGate) -> None:
-        session = yahoo._session_class()(connection(gate, vendor.url))
-        assert session.get("https://fc.yahoo.com", timeout=30, allow_redirects=True).status_code == 404
-        assert session.get("https://query1.finance.yahoo.com/v1/test/getcrumb").text == "loopback.cr"
-        assert gate.spent == len(vendor.requests) == 2
-        session.close()
-
-    def test_a_crumb_refused_is_done_without_unless_it_is_a_429(self, vendor: Vendor, gate: RecordingGate) -> None:
-        session = yahoo._session_class()(connection(gate, vendor.url))
-        vendor.fault("status", "crumb", code=500, times=1)
-        vendor.fault("status", "crumb", code=429, times=1)
-        with pytest.raises(OSError, match="500"):
-            session.get("https://query1.finance.yahoo.com/v1/test/getcrumb")
-        with pytest.raises(RateLimited):
-            session.get("https://query1.finance.yahoo.com/v1/test/getcrumb")
-        session.close()
-
     # A good citizen of the process
 
     def test_yfinances_own_session_stays(self, provider: Yahoo) -> None:
@@ -335,8 +316,8 @@ def test_nothing_is_written_to_the_home_folder(tmp_path: Path) -> None:
     ],
 )
 def test_a_changed_base_url_is_the_only_host(url: str, expected: str) -> None:
-    assert yahoo.rewritten(url, "http://127.0.0.1:1") == expected
-    assert yahoo.rewritten(url, yahoo.DEFAULT_BASE_URL) == url
+    assert rewritten(url, "http://127.0.0.1:1") == expected
+    assert rewritten(url, DEFAULT_BASE_URL) == url
 
 
 @pytest.mark.parametrize(
@@ -362,7 +343,7 @@ def test_the_authorities_are_the_given_ones_else_the_environments(
         monkeypatch.setenv(name, str(tmp_path / name))
     if expected in variables:
         expected = str(tmp_path / str(expected))
-    assert yahoo._authorities(given) == expected
+    assert curl.authorities(given) == expected
 
 
 def test_the_vendor_answers_what_it_says(gate: RecordingGate) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from processes import COMMAND, SECRET, Machine, RedisServer, free_port
+from processes import COMMAND, OTHER_VENDORS, SECRET, Machine, RedisServer, free_port
 from vendor import Vendor
 
 RESULT_KEYS = ["job_id", "task", "state", "attempts", "submitted_at", "started_at", "finished_at", "result"]
@@ -65,7 +65,11 @@ def test_demo_does_not_see_what_is_configured(machine: Machine) -> None:
     ).ok()
 
 
+NOT_THERE = {f"MARKETJOBS_PROVIDERS__{name}__ENABLED": "false" for name in OTHER_VENDORS}
+
+
 def test_doctor_says_ok(machine: Machine) -> None:
+    machine.env |= NOT_THERE
     machine.run("init").ok()
     ran = machine.run("doctor").ok()
     assert {"configuration", "database", "broker", "provider"} <= {line.split()[0] for line in ran.out.splitlines()[1:]}
@@ -170,7 +174,7 @@ def test_json_has_the_promised_shape(machine: Machine) -> None:
     good, bad = document["result"]["symbols"]
     for one in (good, bad):
         assert list(one)[: len(SYMBOL_KEYS)] == SYMBOL_KEYS
-        assert set(one) - set(SYMBOL_KEYS) <= {"note"}
+        assert set(one) - set(SYMBOL_KEYS) <= {"note", "asked"}
     assert (document["task"], document["state"], document["attempts"]) == ("marketjobs.fetch_market_data", "partial", 1)
     assert all(INSTANT.fullmatch(document[name]) for name in ("submitted_at", "started_at", "finished_at"))
     assert (good["status"], good["provider"], good["error"]) == ("stored", "yahoo", None)
@@ -697,6 +701,7 @@ def test_a_narrow_terminal(machine: Machine) -> None:
 
 @pytest.mark.parametrize("columns", [20, 30, 80, 120])
 def test_no_number_and_no_state_is_cut_whatever_the_width(machine: Machine, columns: int) -> None:
+    machine.env |= NOT_THERE
     machine.run(*FETCH).ok()
     checks = machine.run("doctor", "--json").ok().json["checks"]
     plain = on_screen(machine, columns, "doctor")

@@ -412,3 +412,57 @@ def test_an_hourly_budget_outlives_its_process(machine: Machine, vendor: Vendor)
     said = machine.run("status", machine.jobs()[-1]["id"], "--json", **budget).ok().json
     assert (said["state"], said["error"]["cause"]) == ("waiting", "budget_spent")
     assert "3/h" in said["waits_for"]
+
+
+# -- the breaker --------------------------------------------------------------------------------------------
+
+
+def as_if_it_were_time(machine: Machine) -> None:
+    """The circuit's open time is over, and so is every job's wait."""
+    machine.write("UPDATE provider_breaker SET open_until = 1 WHERE open_until > 0")
+    machine.write("UPDATE job SET run_at = 1 WHERE state = 'waiting'")
+
+
+def test_an_outage_costs_a_few_requests_and_the_job_goes_on_by_itself(machine: Machine, vendor: Vendor) -> None:
+    symbols = [f"S{n}" for n in range(30)]
+    vendor.fault("status", code=503)
+    machine.worker()
+    options = [word for symbol in symbols for word in ("-s", symbol)]
+    options += ["--provider", "yahoo", "--no-wait", "--json"]
+    job = machine.run("fetch-market-data", *options).ok().json["job_id"]
+
+    def said() -> dict:
+        return machine.run("status", job, "--json").ok().json
+
+    waiting = eventually(lambda: (now := said())["state"] == "waiting" and now, "the job waits")
+    assert "failed again and again" in waiting["waits_for"]
+    assert waiting["attempts"] == 0, "a wait for the vendor uses up no attempt"
+    assert waiting["worker"] is None, "nor does it hold a worker"
+    asked = len(vendor.requests)
+    assert 5 <= asked <= 5 + 8, "those that were under way when the fifth failed"
+
+    as_if_it_were_time(machine)  # still away: one probe, and it waits for longer
+    eventually(lambda: len(vendor.requests) > asked, "the probe")
+    again = eventually(
+        lambda: (now := said())["state"] == "waiting" and now["next_attempt_at"] != waiting["next_attempt_at"] and now,
+        "the job waits again",
+    )
+    assert len(vendor.requests) == asked + 1
+    assert again["attempts"] == 0
+
+    vendor.clear()
+    as_if_it_were_time(machine)
+    done = machine.run("result", job, "--wait", "--json").ok().json
+    assert (done["state"], done["attempts"]) == ("succeeded", 1)
+    assert [one["symbol"] for one in done["result"]["symbols"]] == symbols
+    assert all(machine.bars(symbol) for symbol in symbols)
+
+
+def test_a_symbol_that_always_fails_holds_no_other(machine: Machine, vendor: Vendor) -> None:
+    vendor.fault("status", symbol="BAD", code=500)
+    symbols = ["BAD", *(f"G{n}" for n in range(6))]
+    for _ in range(4):
+        said = fetch(
+            machine, *symbols, more=("--provider", "yahoo", "--force", "--inline"), MARKETJOBS_RETRY__MAX_ATTEMPTS="2"
+        )
+        assert [one["error"] and one["error"]["cause"] for one in said] == ["provider_unavailable", *[None] * 6]

@@ -10,6 +10,7 @@ from marketjobs.errors import HistoryCut
 from marketjobs.services import bar_rebase
 from marketjobs.services.bar_plan import Plan
 from marketjobs.services.bar_rebase import Rebase
+from marketjobs.services.identity import named
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bar_state, bars
 from marketjobs.storage.database import Transaction
@@ -46,7 +47,8 @@ def put(runtime: Runtime, asset: int, rows: list[Bar], at: int) -> None:
 def plan(tx: Transaction, asset: int, splits: dict[int, float]) -> Plan:
     series = bar_state.known(tx, ["AAPL"], FIVE, 3)["AAPL"].series
     known = {(ts, SPLIT): value for ts, value in splits.items()}
-    return Plan("AAPL", asset, series, ("yahoo",), known, (), wanted=None)  # type: ignore[arg-type]
+    [one] = named(tx, ["AAPL"]).values()
+    return Plan(one, asset, series, ("yahoo",), known, (), wanted=None)  # type: ignore[arg-type]
 
 
 def decide(runtime: Runtime, asset: int, given: list[Bar], splits: dict[int, float]) -> Rebase | None:

@@ -19,6 +19,7 @@ from marketjobs.domain.bars import (
     BarAnswer,
     BarQuery,
     Checked,
+    ColumnRows,
     OpenSession,
     RawRow,
     Rejected,
@@ -333,7 +334,7 @@ BEFORE_THE_RANGE = row(MONDAY - timedelta(days=1), open=None)
 @given(
     prices=st.lists(st.tuples(PRICES, PRICES) | st.tuples(FIGURES, FIGURES), max_size=5),
     adjusted=st.just(10.0) | st.none() | FIGURES,
-    volume=st.sampled_from([0, 5, -1, None]),
+    volume=st.sampled_from([0, 5, -1, None, 0.5, -0.5, math.nan, math.inf]),
     backwards=st.booleans(),
     now=st.sampled_from([NOW, float(stamp_of(MONDAY)), stamp_of(MONDAY) + 2.6 * DAY_SECONDS]),
     session=st.none() | st.integers(0, 4),
@@ -353,7 +354,12 @@ def test_whole_columns_are_judged_as_their_rows_one_by_one(
     rows = rows[::-1] if backwards else rows
     stamp = stamp_of(MONDAY) + (session or 0) * DAY_SECONDS
     newest = None if session is None else OpenSession(stamp, stamp + 21 * 3600.0)
-    assert check(answer(rows, session=newest), now) == check(answer([BEFORE_THE_RANGE, *rows], session=newest), now)
+    found = check(answer(rows, session=newest), now)
+    assert found == check(answer([BEFORE_THE_RANGE, *rows], session=newest), now)
+    if rows:
+        by_column = ColumnRows(list(zip(*rows, strict=True)))
+        assert (by_column[0], list(by_column), list(by_column[1:])) == (rows[0], rows, rows[1:])
+        assert check(answer(by_column, session=newest), now) == found
 
 
 def test_an_answer_without_a_flaw_is_not_looked_at_row_by_row(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,3 +367,4 @@ def test_an_answer_without_a_flaw_is_not_looked_at_row_by_row(monkeypatch: pytes
     monkeypatch.setattr(bar_rules, "_ordered", None)
     assert len(check(answer(rows), NOW).bars) == 5
     assert len(check(answer([one._replace(adj_close=None) for one in rows]), NOW).bars) == 5
+    assert len(check(answer([one._replace(volume=0.25) for one in rows]), NOW).bars) == 5

@@ -222,7 +222,7 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Any:
         (
             "[providers.yahoo]\nrate_limit = ['fast']\n",
             "config.toml: providers.yahoo.rate_limit = ['fast']: 'fast' is no rate: write calls per window, such as"
-            " 2/s, 30/10s, 2000/h or 25/d",
+            " 2/s, 30/10s, 2000/h or 25/d; by the calendar 25/day, 10000/month or 25/day@America/New_York",
         ),
         (
             "[providers.yahoo]\nbase_url = 'yahoo'\n",
@@ -240,7 +240,8 @@ def _flat(table: dict[str, Any], prefix: str = "") -> Any:
         ),
         (
             "[providers.nasdaq]\nenabled = true\n",
-            "config.toml: unknown key providers.nasdaq: installed are recorded, yahoo",
+            "config.toml: unknown key providers.nasdaq: "
+            "installed are alphavantage, binance, coingecko, coinmarketcap, recorded, rss, yahoo",
         ),
         (
             "[logging]\nlevel = 'loud'\n",
@@ -303,7 +304,7 @@ def test_a_misspelt_section_in_a_variable_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MARKETJOBS_WROKER__CONCURRENCY", "2")
     assert refused().message == (
         "MARKETJOBS_WROKER__CONCURRENCY: unknown key wroker: sections are "
-        "broker database worker retry universe providers retention logging network"
+        "broker database worker retry universe providers chains retention logging network"
     )
 
 

@@ -91,6 +91,11 @@ def test_commands_that_look_import_only_what_they_show(python: Python, runtime: 
     assert loaded(python, RUN.format(command=command, code=0), NOT_TO_LOOK) == []
 
 
+def test_a_look_at_prices_imports_nothing_heavy(python: Python, runtime: Runtime) -> None:
+    assert runtime.database.path.exists()
+    assert loaded(python, RUN.format(command=["quote", "AAPL"], code=4)) == []
+
+
 def test_a_supervisor_leaves_celery_to_its_children(python: Python) -> None:
     assert loaded(python, "import marketjobs.tasks.supervisor") == []
 

@@ -9,11 +9,32 @@ from typing import Any
 
 import pytest
 
+from marketjobs.domain.assets import Listing
 from marketjobs.domain.bars import BarAnswer, BarQuery, check
-from marketjobs.domain.intervals import Interval, day_of, stamp_of
-from marketjobs.errors import MalformedAnswer, ProviderError
+from marketjobs.domain.intervals import Interval, day_of, iso, stamp_of
+from marketjobs.domain.profiles import FIGURES
+from marketjobs.domain.quotes import Quote, broken_rule
+from marketjobs.errors import MalformedAnswer, ProviderError, SymbolUnknown
+from marketjobs.providers.yahoo_answers import SUMMARY, refusal
 from marketjobs.providers.yahoo_chart import parse_chart
-from recorded_yahoo import BARS, EVER, LATER, NOW, REFUSED, body_of, index, needs_recordings, query_of, seen
+from marketjobs.providers.yahoo_news import parse_matches, parse_news
+from marketjobs.providers.yahoo_profile import parse_summary
+from marketjobs.providers.yahoo_quotes import parse_quotes
+from recorded_yahoo import (
+    BARS,
+    EVER,
+    LATER,
+    NOW,
+    PROFILES,
+    QUOTES,
+    REFUSED,
+    SEARCHES,
+    body_of,
+    index,
+    needs_recordings,
+    query_of,
+    seen,
+)
 
 pytestmark = needs_recordings
 
@@ -23,7 +44,7 @@ def parsed(name: str) -> BarAnswer:
 
 
 def test_each_recording_of_yahoos_has_an_expectation_or_a_reason() -> None:
-    listed = [*BARS, *REFUSED, *LATER]
+    listed = [*BARS, *QUOTES, *PROFILES, *SEARCHES, *REFUSED, *LATER]
     assert sorted(index()) == sorted(listed), "a new recording: say in recorded_yahoo.py what it has to become"
 
 
@@ -46,7 +67,9 @@ def test_recorded_figures_arrive_as_they_were_sent(name: str) -> None:
     assert rows[: len(rows) - merged] == sent[: len(rows) - merged]
 
 
-@pytest.mark.parametrize("name", [*REFUSED, *(name for name in LATER if "/" not in name)])
+@pytest.mark.parametrize(
+    "name", [*QUOTES, *PROFILES, *SEARCHES, *REFUSED, *(name for name in LATER if "/" not in name)]
+)
 def test_what_answered_another_question_is_never_taken_for_days(name: str) -> None:
     with pytest.raises(ProviderError) as caught:
         parse_chart(body_of(name), BarQuery("AAPL", Interval.DAY_1, EVER))
@@ -89,3 +112,59 @@ def test_recorded_days_are_weekdays_but_for_what_trades_always(name: str) -> Non
 def test_recorded_bars_of_another_interval_are_not_taken_for_days(name: str, symbol: str, granularity: str) -> None:
     with pytest.raises(MalformedAnswer, match=f"bars of {granularity} instead of 1d"):
         parse_chart(body_of(name), BarQuery(symbol, Interval.DAY_1, EVER))
+
+
+@pytest.mark.parametrize("name", QUOTES)
+def test_recorded_quotes(name: str) -> None:
+    wanted = QUOTES[name] or {"NONEXIST": None}
+    found = parse_quotes(body_of(name), [Listing(symbol) for symbol in wanted])
+    for listing, one in found.items():
+        if not QUOTES[name]:
+            assert isinstance(one, SymbolUnknown)
+            continue
+        assert isinstance(one, Quote)
+        assert (one.price, one.currency, iso(one.at), one.market_cap) == wanted[listing.symbol]
+        assert one.day_low is not None
+        assert one.day_high is not None
+        assert one.day_low <= one.price <= one.day_high
+        assert broken_rule(one, NOW) is None
+
+
+@pytest.mark.parametrize("name", PROFILES)
+def test_recorded_profiles(name: str) -> None:
+    symbol, wanted = PROFILES[name]
+    if not isinstance(wanted, dict):
+        error = refusal(index()[name]["status"], body_of(name), symbol, part=SUMMARY)
+        assert type(error) is wanted
+        return
+    found = parse_summary(body_of(name), symbol)
+    assert found.figures == wanted
+    assert set(wanted) <= set(FIGURES)
+
+
+def test_recorded_descriptions() -> None:
+    apple = parse_summary(body_of("quoteSummary_price_AAPL.json"), "AAPL").facts
+    assert (apple.name, apple.currency, apple.exchange, str(apple.asset_class)) == (
+        "Apple Inc.",
+        "USD",
+        "NMS",
+        "equity",
+    )
+    google = parse_summary(body_of("quoteSummary_quoteType_GOOG.json"), "GOOG").facts
+    assert (google.name, google.timezone) == ("Alphabet Inc.", "America/New_York")
+    with pytest.raises(MalformedAnswer, match="figures of GOOG"):
+        parse_summary(body_of("quoteSummary_quoteType_GOOG.json"), "AAPL")
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+def test_recorded_searches(name: str) -> None:
+    symbol, matches, stories = SEARCHES[name]
+    body = body_of(name)
+    assert [one.symbol for one in parse_matches(body)] == matches
+    found = parse_news(body, symbol).stories
+    assert len(found) == stories
+    for one in found:
+        assert one.url is not None
+        assert one.guid is not None
+        assert one.published_at is not None
+        assert one.title

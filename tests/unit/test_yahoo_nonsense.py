@@ -23,7 +23,8 @@ from marketjobs.domain.bars import BarAnswer, BarQuery, check
 from marketjobs.domain.intervals import Interval, day_of, period_start, stamp_of
 from marketjobs.domain.ranges import Range, days
 from marketjobs.errors import MarketJobsError, ProviderError
-from marketjobs.providers.yahoo_chart import parse_chart, refusal
+from marketjobs.providers.yahoo_answers import refusal
+from marketjobs.providers.yahoo_chart import parse_chart
 
 NOW = datetime(2026, 11, 20, 23, tzinfo=UTC).timestamp()
 WANTED = days(date(2026, 10, 1), date(2026, 11, 20))

@@ -28,13 +28,8 @@ from marketjobs.errors import (
     SymbolUnknown,
     Unauthorised,
 )
-from marketjobs.providers.yahoo_chart import (
-    chart_params,
-    parse_chart,
-    redirection,
-    refusal,
-    retry_after_seconds,
-)
+from marketjobs.providers.yahoo_answers import redirection, refusal, retry_after_seconds
+from marketjobs.providers.yahoo_chart import chart_params, parse_chart
 
 EVER = Range(stamp_of(FIRST_DAY), stamp_of(date(2100, 1, 1)))
 NEW_YORK = "America/New_York"

@@ -1,4 +1,4 @@
-"""Commands of the universe: `assets list|add|remove|rename` and `assets group`."""
+"""Commands of the universe: `assets list|add|remove|rename|alias` and `assets group`."""
 
 from __future__ import annotations
 
@@ -127,6 +127,9 @@ def assets_remove(
 def assets_rename(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The symbol that it has.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The symbol that it gets.")],
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="The day of the change; default today.")
+    ] = None,
     as_json: JSON = False,
 ) -> None:
     """Follow a change of ticker: bars and groups stay, the old symbol is remembered."""
@@ -134,13 +137,38 @@ def assets_rename(
     from marketjobs.domain.assets import normalise_symbol
     from marketjobs.services import universe
 
-    universe.rename(session.runtime(), old, new)
+    universe.rename(session.runtime(), old, new, since)
     before, after = normalise_symbol(old), normalise_symbol(new)
     if as_json:
         render.json({"symbol": after, "before": before})
         return
     render.line(f"{before} is {after} from now on")
     render.note(f"  look: marketjobs asset {after}")
+
+
+@assets_app.command("alias")
+def assets_alias(
+    symbol: Annotated[str, typer.Argument(metavar="SYM", help="The asset's symbol.")],
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="The vendor.")],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called there: a symbol, an id, a number.")],
+    currency: Annotated[
+        str | None, typer.Option(metavar="C", help="What its prices are in there, such as USD or USDT.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", metavar="DAY", help="The day from which on; default ever since.")
+    ] = None,
+    as_json: JSON = False,
+) -> None:
+    """Say what a vendor calls an asset, where it can't be told or can mean several things."""
+    from marketjobs.commands import render
+    from marketjobs.services import universe
+
+    wanted = universe.set_alias(session.runtime(), symbol, provider, name, currency, since)
+    if as_json:
+        render.json({"symbol": wanted, "provider": provider, "name": name, "currency": currency, "from": since})
+        return
+    render.line(f"{wanted} is {name} at {provider}")
+    render.note(f"  try: marketjobs update-prices -s {wanted} --provider {provider}")
 
 
 @group_app.command("add")

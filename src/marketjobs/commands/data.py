@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from marketjobs.domain.intervals import Interval
+    from marketjobs.domain.jobs import JsonDict
     from marketjobs.domain.ranges import Range
+    from marketjobs.services.universe import AssetView
+    from marketjobs.storage.profiles import ReadProfile
+    from marketjobs.storage.quotes import ReadQuote
 
 NARROWEST_CHART = 40
 """A narrower terminal gets no chart unless it is asked for: its scale and labels would be most of it."""
@@ -164,6 +168,9 @@ def asset(
     }
     if as_json:
         document = facts | {
+            "quote": _quote_json(found.quote),
+            "profile": _profile_json(found.profile),
+            "stories": found.stories,
             "groups": found.groups,
             "aliases": [
                 {
@@ -199,6 +206,7 @@ def asset(
         "before": ", ".join(dict.fromkeys(former)) or None,
         "actions": ", ".join(f"{count} {kind}s" for kind, count in sorted(found.actions.items())) or None,
     }
+    facts |= _in_words(found)
     width = max(map(len, facts))
     for name, value in facts.items():
         if value is not None:
@@ -221,6 +229,55 @@ def asset(
         ],
         fold=("covered",),
     )
+
+
+def _quote_json(found: ReadQuote | None) -> JsonDict | None:
+    from marketjobs.domain.intervals import iso
+
+    if found is None:
+        return None
+    told = found.quote._asdict() | {"at": iso(found.quote.at)}
+    return told | {"provider": found.provider, "fetched_at": iso(found.fetched_at)}
+
+
+def _profile_json(found: ReadProfile | None) -> JsonDict | None:
+    from marketjobs.domain.intervals import iso
+
+    if found is None:
+        return None
+    words = ("sector", "industry", "country", "website", "summary", "employees")
+    told = {name: getattr(found.profile, name) for name in words} | {"figures": dict(found.profile.figures)}
+    return told | {"provider": found.provider, "fetched_at": iso(found.fetched_at)}
+
+
+def _in_words(found: AssetView) -> dict[str, str | None]:
+    """Price, profile and news, a line each."""
+    import textwrap
+
+    from marketjobs.commands import render
+    from marketjobs.commands.quotes import price
+    from marketjobs.commands.results import percent
+
+    words: dict[str, str | None] = {}
+    if found.quote is not None:
+        quote = found.quote.quote
+        told = [price(quote.price), quote.currency, percent(quote.change_percent)]
+        when = f"at {render.instant(quote.at)} by {found.quote.provider}"
+        words["price"] = " ".join(one for one in (*told, when) if one)
+    if found.profile is not None:
+        profile = found.profile.profile
+        words |= {name: getattr(profile, name) for name in ("sector", "industry", "country", "website")}
+        words["employees"] = None if profile.employees is None else f"{profile.employees:,}"
+        shown = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in profile.figures.items()]
+        words["figures"] = ", ".join(shown) or None
+        words["about"] = textwrap.shorten(profile.summary or "", 400, placeholder=" ...") or None
+        words["told by"] = f"{found.profile.provider}, {render.instant(found.profile.fetched_at)}"
+    words["news"] = f"{found.stories:,} stories: marketjobs news {found.record.symbol}" if found.stories else None
+    return words
+
+
+def _figure(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
 
 
 def _ends(part: Range, interval: Interval) -> tuple[str, str]:

@@ -45,7 +45,7 @@ def fetch_market_data(
     ] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included; default today.")] = None,
     prepost: PREPOST = False,
-    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Who is asked; default yahoo.")] = None,
+    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")] = None,
     force: Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")] = False,
     wait: WAIT = True,

@@ -75,6 +75,7 @@ def _until_final(runtime, job: Job) -> Job:
 
 def _show_job(job: Job, *, utc: bool) -> None:
     from marketjobs.commands import render
+    from marketjobs.services.views import asked_of
     from marketjobs.services.watch import describe
 
     rows: list[tuple[str, str | None]] = [
@@ -93,6 +94,9 @@ def _show_job(job: Job, *, utc: bool) -> None:
         rows.append(("progress", f"{job.progress:.0%}"))
         if job.state.value == "waiting" and job.waits_for != "children":
             rows.append(("next attempt", render.instant(job.run_at, utc=utc)))
+    for one in asked_of((job.result or {}).get("symbols") or job.outcomes):
+        which = render.some(one["symbols"], 4)
+        rows.append((f"not by {one['provider']}", f"{which}: {one['cause']}: {one['message']}"))
     rows += [("worker", job.owner), ("error", job.error_cause and f"{job.error_cause}: {job.error_message}")]
     render.table(("what", "value"), [row for row in rows if row[1] is not None], fold=("value",))
     follow = "result" if job.state.is_final else "status"
@@ -108,7 +112,7 @@ def _first(symbols: Sequence[object], number: int) -> str:
 
 
 def _arguments(job: Job) -> str:
-    symbols = job.arguments.get("symbols") or []
+    symbols = [*(job.arguments.get("symbols") or ()), *(job.arguments.get("feeds") or ())]
     shown = _first(symbols, 6) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
     rest = [str(job.arguments[key]) for key in ("interval", "period", "start", "end") if job.arguments.get(key)]
     return " ".join([shown, *rest]).strip() or "-"

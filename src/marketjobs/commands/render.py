@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cache
@@ -29,6 +29,9 @@ STATE_STYLES = {
     "empty": "yellow",
     "deaf": "yellow",
     "warning": "yellow",
+    "held": "yellow",
+    "probing": "yellow",
+    "failing": "red",
     "dead": "red",
     "failed": "red",
     "gone": "red",
@@ -106,6 +109,7 @@ def table(
     *,
     fold: Sequence[str] = (),
     spare: Sequence[str] = (),
+    paint: Mapping[str, Callable[[str], str]] | None = None,
 ) -> None:
     """A table at a terminal; aligned columns with a header line elsewhere.
 
@@ -115,6 +119,7 @@ def table(
     Args:
         fold: the columns of text that may take several lines; all others keep theirs whole.
         spare: columns that a narrow terminal does without, the first to go first.
+        paint: by column, the style of a cell; of other columns words such as ``failed`` have theirs.
     """
     names = [name.strip() for name in columns]
     cells = [["-" if value is None else visible(str(value)) for value in row] for row in rows]
@@ -122,8 +127,9 @@ def table(
         _plain(names, cells)
         return
     widths = _fitting(names, cells, fold, spare, out().width)
+    styles = [(paint or {}).get(name, _style) for name in names]
     if widths is None:
-        _upright(names, cells)
+        _upright(names, cells, styles)
         return
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
@@ -137,7 +143,7 @@ def table(
             names[index], justify="right" if right else "left", width=width, no_wrap=whole, overflow="fold"
         )
     for row in cells:
-        drawn.add_row(*(Text(row[index], style=STATE_STYLES.get(row[index], "")) for index in widths))
+        drawn.add_row(*(Text(row[index], style=styles[index](row[index])) for index in widths))
     out().print(drawn)
 
 
@@ -172,15 +178,24 @@ def _fitting(
     return widths
 
 
-def _upright(names: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def _style(cell: str) -> str:
+    return STATE_STYLES.get(cell, "")
+
+
+def signed(cell: str) -> str:
+    """The style of a change: green up, red down."""
+    return {"+": "green", "-": "red"}.get(cell[:1], "") if cell != "-" else ""
+
+
+def _upright(names: Sequence[str], rows: Sequence[Sequence[str]], styles: Sequence[Callable[[str], str]]) -> None:
     """Each row as lines of ``name: value`` below a blank line; empty cells are left out."""
     from rich.text import Text
 
     for row in rows:
         out().print()
-        for name, cell in zip(names, row, strict=True):
+        for name, cell, style in zip(names, row, styles, strict=True):
             if cell:
-                out().print(Text.assemble((f"{name}: ", "bold"), (cell, STATE_STYLES.get(cell, ""))), overflow="fold")
+                out().print(Text.assemble((f"{name}: ", "bold"), (cell, style(cell))), overflow="fold")
 
 
 def _plain(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

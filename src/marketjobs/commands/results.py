@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from marketjobs.commands import render
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from marketjobs.domain.jobs import Job, JsonDict
 
 SHOWN_SYMBOLS = 30
@@ -32,51 +34,92 @@ def show_result(job: Job, *, as_json: bool, only_failed: bool = False, say_next:
         else:
             _show_summary(job, symbols)
         _show_end(job, symbols, say_next=say_next and not only_failed)
+    if job.state.value == "dead" and {one["error"]["cause"] for one in symbols if one["error"]} == {"ambiguous_symbol"}:
+        return 2  # a person has to say what was meant
     return EXIT_CODES.get(job.state.value, 5)
 
 
 def _show_symbols(symbols: list[JsonDict]) -> None:
     if not symbols:
         return
+    names, cells, spare = _columns(symbols[0])
     render.table(
-        (
-            "symbol",
-            "interval",
-            "status",
-            "new ",
-            "changed ",
-            "same ",
-            "rejected ",
-            "first",
-            "last",
-            "said",
-        ),
-        [
-            (
-                one["symbol"],
-                one["interval"],
-                one["status"],
-                one["rows_new"],
-                one["rows_changed"],
-                one["rows_unchanged"],
-                one["rows_rejected"],
-                one["first"],
-                one["last"],
-                f"{one['error']['cause']}: {one['error']['message']}" if one["error"] else one["note"],
-            )
-            for one in symbols
-        ],
+        ("symbol", *names, "said"),
+        [(one["symbol"], *cells(one), _said(one)) for one in symbols],
         fold=("said",),
-        spare=("interval", "rejected", "first", "same", "changed", "last"),
+        spare=spare,
+        paint={"change": render.signed},
     )
+
+
+def _columns(one: JsonDict) -> tuple[tuple[str, ...], Callable[[JsonDict], tuple[object, ...]], tuple[str, ...]]:
+    """Names of the columns of a result, the cells of an outcome, and which a narrow terminal does without."""
+    if "price" in one:
+        return (
+            ("status", "price ", "currency", "change ", "provider"),
+            lambda one: (
+                one["status"],
+                None if one["price"] is None else f"{one['price']:.6g}",
+                one["currency"],
+                percent(one["change_percent"]),
+                one["provider"],
+            ),
+            ("change", "provider"),
+        )
+    if "stories_new" in one:
+        return (
+            ("status", "new ", "changed ", "same ", "provider"),
+            lambda one: (
+                one["status"],
+                *(one[f"stories_{name}"] for name in ("new", "changed", "same")),
+                one["provider"],
+            ),
+            ("same", "changed"),
+        )
+    if "figures" in one:
+        return (
+            ("status", "name", "sector", "figures ", "provider"),
+            lambda one: (one["status"], one["name"], one["sector"], one["figures"], one["provider"]),
+            ("sector", "figures"),
+        )
+    return (
+        ("interval", "status", "new ", "changed ", "same ", "rejected ", "first", "last"),
+        lambda one: (
+            one["interval"],
+            one["status"],
+            *(one[f"rows_{name}"] for name in ("new", "changed", "unchanged", "rejected")),
+            one["first"],
+            one["last"],
+        ),
+        ("interval", "rejected", "first", "same", "changed", "last"),
+    )
+
+
+def percent(value: float | None) -> str | None:
+    """A change with its sign."""
+    return None if value is None else f"{value:+.2f} %"
+
+
+def _said(one: JsonDict) -> str | None:
+    """Why it failed, what is to be known beside it, and who did not serve it."""
+    error, words = one["error"], []
+    if error:
+        words.append(f"{error['cause']}: {error['message']}")
+    if one["note"]:
+        words.append(one["note"])
+    words += [
+        f"{asked['provider']}: {asked['cause']}: {asked['message']}"
+        for asked in one.get("asked", ())
+        if asked["cause"] != "missing_key" and not (error and asked["message"] == error["message"])
+    ]
+    return "; ".join(words) or None
 
 
 def _show_summary(job: Job, symbols: list[JsonDict]) -> None:
     statuses = Counter(one["status"] for one in symbols)
     counted = ", ".join(f"{statuses[name]:,} {name}" for name in STATUSES if statuses[name])
-    rows = {name: sum(one[f"rows_{name}"] for one in symbols) for name in ("new", "changed", "rejected")}
-    told = ", ".join(f"{number:,} {name}" for name, number in rows.items() if number or name != "rejected")
-    render.line(f"{len(symbols):,} symbols: {counted}; rows: {told}")
+    render.line(f"{len(symbols):,} symbols: {counted}{_rows(symbols)}")
+    show_asked(symbols)
     causes: dict[str, list[JsonDict]] = {}
     for one in symbols:
         if one["error"]:
@@ -95,6 +138,22 @@ def _show_summary(job: Job, symbols: list[JsonDict]) -> None:
     render.note(f"  all that failed: marketjobs result {render.short(job.id)} --failed   (all of it: --json)")
 
 
+def _rows(symbols: list[JsonDict]) -> str:
+    if "rows_new" not in symbols[0]:
+        return ""
+    rows = {name: sum(one[f"rows_{name}"] for one in symbols) for name in ("new", "changed", "rejected")}
+    return "; rows: " + ", ".join(f"{number:,} {name}" for name, number in rows.items() if number or name != "rejected")
+
+
+def show_asked(symbols: Sequence[JsonDict]) -> None:
+    """Who did not serve how many symbols, and why."""
+    from marketjobs.services.views import asked_of
+
+    for one in asked_of(symbols):
+        which = render.some(one["symbols"], 4)
+        render.line(f"{one['provider']} did not serve {len(one['symbols']):,} ({which}): {one['message']}")
+
+
 def _show_end(job: Job, symbols: list[JsonDict], *, say_next: bool) -> None:
     took = None if job.finished_at is None else render.duration(job.finished_at - (job.started_at or job.submitted_at))
     ending = f"job {render.short(job.id)} {job.state}" + (f" in {took}" if took else "")
@@ -102,6 +161,11 @@ def _show_end(job: Job, symbols: list[JsonDict], *, say_next: bool) -> None:
         ending += f": {job.error_cause}: {job.error_message}"
     render.note(ending, style=render.STATE_STYLES.get(job.state.value, ""), always=job.state.value != "succeeded")
     stored = next((one for one in symbols if one["status"] in ("stored", "up_to_date")), None)
-    if stored and say_next:
+    looks = {"price": "quote", "figures": "asset", "stories_new": "news"}
+    look = next((command for key, command in looks.items() if stored and key in stored), None)
+    if stored and say_next and look:
+        is_feed = "://" in stored["symbol"]
+        render.note(f"  look: marketjobs {look}" + ("" if is_feed else f" {stored['symbol']}"))
+    elif stored and say_next:
         interval = "" if stored["interval"] == "1d" else f" --interval {stored['interval']}"
         render.note(f"  look: marketjobs prices {stored['symbol']}{interval}")

@@ -23,7 +23,7 @@ START = Annotated[str | None, typer.Option("--start-date", "--start", metavar="D
 END = Annotated[
     str | None, typer.Option("--end-date", "--end", metavar="DAY", help="Last day, included; default today.")
 ]
-PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Who is asked; default yahoo.")]
+PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")]
 BATCH = Annotated[
     int | None, typer.Option("--batch-size", min=1, metavar="N", help="Symbols of one part; default in [universe].")
 ]

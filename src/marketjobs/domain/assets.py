@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 
+from marketjobs.domain.currencies import PAIRED
 from marketjobs.errors import InvalidInput
 
 MAX_SYMBOL_LENGTH = 32
@@ -35,6 +36,22 @@ def asset_class_of(text: str) -> AssetClass:
         raise InvalidInput(f"unknown class {_shown(text)}: one of {' '.join(AssetClass)}") from exc
 
 
+def pair_of(symbol: str) -> tuple[str, str] | None:
+    """``BTC-USD`` is (BTC, USD): a coin and what it is quoted in; ``None``: the symbol is no such pair (``BRK-B``)."""
+    base, dash, unit = symbol.rpartition("-")
+    return (base, unit) if dash and base and unit in PAIRED else None
+
+
+def told_class(symbol: str) -> AssetClass:
+    """What a symbol says of its class by its form, in the spelling that people use (Yahoo's): a pair, ``^GSPC``,
+    ``EURUSD=X``, ``CL=F``."""
+    if pair_of(symbol):
+        return AssetClass.CRYPTO
+    if symbol.startswith("^"):
+        return AssetClass.INDEX
+    return {"=X": AssetClass.CURRENCY, "=F": AssetClass.FUTURE}.get(symbol[-2:], AssetClass.UNKNOWN)
+
+
 @dataclass(frozen=True, slots=True)
 class AssetFacts:
     """What an answer says about the asset beside its prices.  ``None``: the vendor did not say.
@@ -48,6 +65,30 @@ class AssetFacts:
     currency: str | None = None
     exchange: str | None = None
     timezone: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """An asset as one vendor names it: its symbol, id or number there.
+
+    ``currency``: what its prices are in; a vendor that quotes in any currency is asked for this one.
+    """
+
+    symbol: str
+    currency: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Something that a vendor knows and that a text could mean.  ``symbol`` is what people call it (``BTC``, ``AAPL``),
+    ``rank`` the vendor's own order by importance (1 is first; ``None``: it has none)."""
+
+    listing: Listing
+    symbol: str
+    name: str | None = None
+    asset_class: AssetClass = AssetClass.UNKNOWN
+    exchange: str | None = None
+    rank: int | None = None
 
 
 def normalise_symbol(text: str) -> str:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, pairwise
 from operator import le, lt
 from statistics import median
 from types import NoneType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, overload
 
 from marketjobs.domain.assets import AssetFacts
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, day_of, next_period, stamp_of
@@ -23,6 +23,7 @@ OVERLAP_BARS = 5
 RESTATED_BY = 1e-4
 ADJUSTED_BY = 2e-5
 """Vendors compute adjusted closes anew for each answer: they differ in the last digits without a dividend."""
+SPLIT_STEP = 1.2
 COMPARED_BARS = 50
 BASIS_TOLERANCE = 1e-3
 """Prices of minutes are rounded to a cent or less before a vendor divides them."""
@@ -43,6 +44,30 @@ class RawRow(NamedTuple):
     close: Any
     adj_close: Any
     volume: Any
+
+
+class ColumnRows(Sequence[RawRow]):
+    """Rows that are kept by column, each column as long as the others: half a million of them cost half the memory, and
+    none is made before somebody looks at it."""
+
+    __slots__ = ("columns",)
+
+    def __init__(self, columns: Sequence[Sequence[Any]]) -> None:
+        self.columns = columns
+
+    def __len__(self) -> int:
+        return len(self.columns[0])
+
+    def __iter__(self) -> Iterator[RawRow]:
+        return map(RawRow._make, zip(*self.columns, strict=True))
+
+    @overload
+    def __getitem__(self, index: int) -> RawRow: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RawRow]: ...
+    def __getitem__(self, index: int | slice) -> RawRow | Sequence[RawRow]:
+        chosen = [column[index] for column in self.columns]
+        return ColumnRows(chosen) if isinstance(index, slice) else RawRow._make(chosen)
 
 
 class Bar(NamedTuple):
@@ -93,13 +118,15 @@ class Hours(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BarQuery:
-    """One symbol's bars over a range, as a provider is asked for them.  ``prepost``: minutes and hours before
-    and after the regular session too."""
+    """One symbol's bars over a range, as a provider is asked for them: ``symbol`` as the vendor spells it,
+    ``currency`` for vendors that quote in any.  ``prepost``: minutes and hours before and after the regular session
+    too."""
 
     symbol: str
     interval: Interval
     range: Range
     prepost: bool = False
+    currency: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,11 +225,13 @@ def _plainly_sound(answer: BarAnswer, now: float) -> list[Bar] | None:
     columns, at a tenth of the price of a look at each row.  ``None``: the rows must be looked at."""
     if not answer.rows:
         return []
-    stamps, at, first, high, low, last, adj, volume = zip(*answer.rows, strict=True)
-    adjusted = set(map(type, adj))
+    rows = answer.rows
+    columns = rows.columns if isinstance(rows, ColumnRows) else zip(*rows, strict=True)
+    stamps, at, first, high, low, last, adj, volume = columns
+    adjusted, counted = set(map(type, adj)), set(map(type, volume))
     is_sound = (
         set(map(type, chain(first, high, low, last))) == {float}
-        and set(map(type, volume)) == {int}
+        and (counted == {int} or (counted == {float} and math.isfinite(sum(volume))))  # coins have parts
         # A NaN fails every comparison, wherever it stands.
         and all(map(lt, stamps, stamps[1:]))
         and all(map(le, low, first))
@@ -224,8 +253,8 @@ def _plainly_sound(answer: BarAnswer, now: float) -> list[Bar] | None:
     open_from = bisect_left(stamps, True, start, end, key=_may_change(answer, now))
     is_open = [False] * (open_from - start) + [True] * (end - open_from)
     kept = slice(start, end)
-    columns = (column[kept] for column in (stamps, first, high, low, last, adj))
-    return list(map(Bar._make, zip(*columns, map(float, volume[kept]), is_open, strict=True)))
+    figures = (column[kept] for column in (stamps, first, high, low, last, adj))
+    return list(map(Bar._make, zip(*figures, map(float, volume[kept]), is_open, strict=True)))
 
 
 def _ordered(rows: Sequence[RawRow], wanted: Range) -> tuple[Sequence[RawRow], list[Rejected], set[int]]:
@@ -298,28 +327,46 @@ def is_provisional(stamp: int, interval: Interval, session: OpenSession | None, 
 
 @dataclass(frozen=True, slots=True)
 class StoredBar:
-    """What is needed of a stored bar to compare it."""
+    """What is needed of a stored bar to compare it; ``provider_id``: the number of who supplied it."""
 
     ts: int
     close: float
     adj_close: float | None
     provisional: bool
+    provider_id: int = 0
 
 
-def restated(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> int | None:
-    """The stamp of the first final stored bar whose close, or dividend adjustment, the vendor now gives
-    otherwise; ``None``: all is as it was."""
+def restated(
+    bars: Iterable[Bar], stored: Iterable[StoredBar], *, by: float = RESTATED_BY, adjusted: bool = True
+) -> int | None:
+    """The stamp of the first final stored bar whose close (by more than a share ``by`` of it), or dividend adjustment
+    where that is compared too, the vendor now gives otherwise; ``None``: all is as it was."""
     final = {bar.ts: bar for bar in stored if not bar.provisional}
     for bar in bars if final else ():
         before = final.get(bar.ts)
         if before is None:
             continue
-        if abs(bar.close - before.close) > RESTATED_BY * before.close:
+        if abs(bar.close - before.close) > by * before.close:
             return bar.ts
-        now, then = bar.adj_close, before.adj_close
+        now, then = (bar.adj_close, before.adj_close) if adjusted else (None, None)
         if now is not None and then is not None and abs(now - then) > ADJUSTED_BY * then:
             return bar.ts
     return None
+
+
+def may_be_split(bars: Sequence[Bar]) -> int | None:
+    """The stamp of the first bar that opens so far from the close before it that a split may lie between (5 for 4 is
+    the smallest that is usual); ``None``: there is no such step."""
+    for before, bar in pairwise(bars):
+        if not before.close / SPLIT_STEP < bar.open < before.close * SPLIT_STEP:
+            return bar.ts
+    return None
+
+
+def in_unit(bar: Bar, factor: float) -> Bar:
+    """The same bar with its prices in another unit of the currency (pence of pounds)."""
+    prices = {name: getattr(bar, name) * factor for name in ("open", "high", "low", "close")}
+    return bar._replace(**prices, adj_close=None if bar.adj_close is None else bar.adj_close * factor)
 
 
 def older_factor(given: Sequence[Bar], stored: Sequence[StoredBar], splits: Sequence[Action]) -> float | None:

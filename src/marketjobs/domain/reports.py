@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict
 from marketjobs.errors import MarketJobsError
@@ -30,10 +31,48 @@ class SymbolFailure:
     def of(cls, error: MarketJobsError) -> SymbolFailure:
         return cls(error.cause, error.message, error.retryable)
 
+    def to_json(self) -> JsonDict:
+        return {"cause": self.cause, "message": self.message, "retryable": self.retryable}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A provider that did not serve a symbol: asked in vain, or not asked at all; its cause says which."""
+
+    provider: str
+    cause: str
+    message: str
+
+    def to_json(self) -> JsonDict:
+        return {"provider": self.provider, "cause": self.cause, "message": self.message}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one symbol in a job that is not about bars.  ``details``: what its kind says of a success, each
+    key also of a failure (then ``None``); ``asked``: who did not serve it, in order, where the first one did not."""
+
+    symbol: str
+    status: SymbolStatus
+    provider: str | None = None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    error: SymbolFailure | None = None
+    note: str | None = None
+    asked: tuple[Asked, ...] = ()
+
+    def to_json(self) -> JsonDict:
+        return (
+            {"symbol": self.symbol, "status": self.status.value, "provider": self.provider}
+            | dict(self.details)
+            | {"error": None if self.error is None else self.error.to_json(), "note": self.note}
+            | ({"asked": [one.to_json() for one in self.asked]} if self.asked else {})
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class SymbolOutcome:
-    """What became of one symbol.  ``first`` and ``last`` are ISO dates of the stored series."""
+    """What became of one symbol's bars.  ``first`` and ``last`` are ISO dates of the stored series; ``asked``: as in
+    :class:`Outcome`."""
 
     symbol: str
     interval: str
@@ -47,10 +86,10 @@ class SymbolOutcome:
     last: str | None = None
     error: SymbolFailure | None = None
     note: str | None = None
+    asked: tuple[Asked, ...] = ()
 
     def to_json(self) -> JsonDict:
-        error = self.error
-        return {
+        document = {
             "symbol": self.symbol,
             "interval": self.interval,
             "status": self.status.value,
@@ -61,18 +100,18 @@ class SymbolOutcome:
             "rows_rejected": self.rows_rejected,
             "first": self.first,
             "last": self.last,
-            "error": None
-            if error is None
-            else {"cause": error.cause, "message": error.message, "retryable": error.retryable},
+            "error": None if self.error is None else self.error.to_json(),
             "note": self.note,
         }
+        return document | ({"asked": [one.to_json() for one in self.asked]} if self.asked else {})
 
     @classmethod
     def from_json(cls, data: JsonDict) -> SymbolOutcome:
         values = dict(data)
         error = values.pop("error", None)
         status = SymbolStatus(values.pop("status"))
-        return cls(status=status, error=None if error is None else SymbolFailure(**error), **values)
+        asked = tuple(Asked(**one) for one in values.pop("asked", ()))
+        return cls(status=status, error=None if error is None else SymbolFailure(**error), asked=asked, **values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,10 +167,17 @@ def _first(errors: Sequence[JsonDict]) -> tuple[str, str] | None:
     return (errors[0]["cause"], errors[0]["message"]) if errors else None
 
 
-def merge(children: Sequence[Job]) -> tuple[JobState, JsonDict]:
+def lost_bars(arguments: JsonDict, symbol: str, failure: SymbolFailure) -> JsonDict:
+    """The outcome of a symbol whose bars nobody can say anything of any more."""
+    return SymbolOutcome(symbol, arguments["interval"], SymbolStatus.FAILED, error=failure).to_json()
+
+
+def merge(
+    children: Sequence[Job], lost: Callable[[JsonDict, str, SymbolFailure], JsonDict] = lost_bars
+) -> tuple[JobState, JsonDict]:
     """A parent's state and result from its children's, in the order of the request.
 
-    A symbol of which a child can say nothing any more failed of what its child died of.
+    A symbol of which a child can say nothing any more failed of what its child died of; ``lost`` says so.
     """
     outcomes: list[JsonDict] = []
     states: set[JobState] = set()
@@ -145,8 +191,8 @@ def merge(children: Sequence[Job]) -> tuple[JobState, JsonDict]:
         )
         outcomes += known
         outcomes += [
-            SymbolOutcome(symbol, child.arguments["interval"], SymbolStatus.FAILED, error=failure).to_json()
-            for symbol in child.arguments["symbols"]
+            lost(child.arguments, symbol, failure)
+            for symbol in (*child.arguments["symbols"], *child.arguments.get("feeds", ()))
             if symbol not in settled
         ]
         states.add(child.state)

@@ -1,4 +1,4 @@
-"""What every provider is: its declarations, the one question it answers here, and how it is found.
+"""What every provider is: its declarations, the questions it answers, and how it is found.
 
 A provider builds the request, fetches and parses; only the middle move touches the network, and before each
 real request it spends one call through the gate that it was handed.  It never sees storage.
@@ -6,8 +6,8 @@ real request it spends one call through the gate that it was handed.  It never s
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import ABC
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from functools import cache
@@ -16,30 +16,55 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
-from marketjobs.domain.assets import AssetClass
+from marketjobs.domain.assets import AssetClass, Listing, Match
 from marketjobs.domain.bars import BarAnswer, BarQuery
 from marketjobs.domain.intervals import Interval
-from marketjobs.errors import UnknownProvider, Unsupported
+from marketjobs.domain.news import NewsAnswer, NewsQuery
+from marketjobs.domain.profiles import Profile
+from marketjobs.domain.quotes import Quote
+from marketjobs.errors import ProviderError, UnknownProvider, Unsupported
 
 GROUP = "marketjobs.providers"
 
 
-class Gate(Protocol):
-    """A provider's budget, as much of it as the provider may know."""
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """A call that may be sent now.  ``api_key``: the key that it was taken from (empty: the vendor wants none)."""
 
-    def spend(self) -> None:
+    api_key: str = field(default="", repr=False)
+
+
+class Gate(Protocol):
+    """A provider's budgets and its circuit breaker, as much of them as the provider may know."""
+
+    def spend(self, weight: int = 1) -> Grant:
         """Wait for the next call's instant.  To be called right before each request, on any thread.
+
+        Args:
+            weight: how many calls the request counts as, by the vendor's own word.
 
         Raises:
             BudgetSpent: the next call lies further ahead than a worker should be held.
+            CircuitOpen: the vendor is failing; nothing may be sent yet.
+            MissingKey: the vendor wants a key and none is configured.
         """
 
-    def hold(self, why: str, seconds: float | None = None) -> float:
+    def hold(
+        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+    ) -> float:
         """No call may leave before ``seconds`` from now (``None``: a step that doubles with each hold in a
-        row); returns the seconds."""
+        row, or with ``until_reset`` the next reset of the longest budget); returns the seconds.  With ``grant`` only
+        its key is held: others go on."""
 
-    def passed(self) -> None:
-        """An answer came: the next hold starts at the shortest step again."""
+    def passed(self, grant: Grant | None = None) -> None:
+        """An answer came: the next hold starts at the shortest step again, the breaker closes."""
+
+    def failed(self, why: str) -> None:
+        """No answer came (an outage, not a refusal): the breaker opens after several in a row."""
+
+    def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
+        """The vendor's own count of what was used in the window that runs now.  Where it is above ours, others spend
+        from the same key: it is booked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +75,20 @@ class Capabilities:
     asset_classes: frozenset[AssetClass] = frozenset()
     reach_days: Mapping[Interval, int] = field(default_factory=dict)
     """How many days back its bars of an interval go, where the vendor gives only so many."""
+    quotes: int = 0
+    """Listings whose quotes fit into one request; 0: it has none."""
+    profiles: bool = False
+    news: bool = False
+    """Stories about one asset."""
+    feeds: bool = False
+    """Stories of a feed's address."""
+    search: bool = False
+    takes_keys: bool = False
+    """Do requests carry a key, and does the vendor count by it?  Else by address, and keys of the settings are none."""
+    needs_key: bool = False
+    """Does it answer nobody without one?"""
+    as_traded: bool = False
+    """Are its prices those of their day, so that a later split makes them another basis?"""
     prepost: bool = False
     """Does it have minutes and hours of the pre- and post-market?"""
     why_not: Mapping[Interval, str] = field(default_factory=dict)
@@ -71,16 +110,16 @@ class Capabilities:
 @dataclass(frozen=True, slots=True)
 class Connection:
     """What a provider is opened with.  ``proxy`` and ``ca_bundle`` are ``None`` where the environment decides;
-    ``cache_folder`` may be written."""
+    ``cache_folder`` may be written; ``options`` are the settings of its section that are not everybody's."""
 
     gate: Gate
     base_url: str
-    api_keys: tuple[str, ...] = ()
     timeout_seconds: float = 15.0
     max_connections: int = 8
     proxy: str | None = None
     ca_bundle: str | None = None
     cache_folder: Path = field(default_factory=Path)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Provider(ABC):
@@ -112,13 +151,46 @@ class Provider(ABC):
         if why is not None:
             raise Unsupported(f"{self.name} {why}", provider=self.name, symbol=query.symbol)
 
-    @abstractmethod
+    @classmethod
+    def listing(cls, symbol: str, asset_class: AssetClass = AssetClass.UNKNOWN) -> Listing | None:
+        """The vendor's spelling of a symbol of ours where it follows from the symbol alone; ``None``: the vendor must
+        be asked (:meth:`lookup`), or can't have it.  A class that is not known yet must be told from the symbol."""
+        return Listing(symbol)
+
+    async def lookup(self, symbol: str) -> list[Match]:
+        """What a symbol of ours could be at this vendor, most likely first; empty: it knows nothing of the name."""
+        raise self._unsupported("can't look up symbols", symbol)
+
     async def bars(self, query: BarQuery) -> BarAnswer:
         """Rows as the vendor sent them, unchecked; an empty answer means the vendor said so.
 
         Raises:
             ProviderError: of the class that says why; ``Unsupported`` for what is not declared.
         """
+        raise self._unsupported("has no bars", query.symbol)
+
+    async def quotes(self, listings: Sequence[Listing]) -> dict[Listing, Quote | ProviderError]:
+        """For each of at most ``capabilities.quotes`` listings its quote, unchecked, or why there is none; one request.
+
+        Raises:
+            ProviderError: the whole request failed.
+        """
+        raise self._unsupported("has no quotes", listings[0].symbol)
+
+    async def profile(self, listing: Listing) -> Profile:
+        """Raises ProviderError of the class that says why there is none."""
+        raise self._unsupported("has no profiles", listing.symbol)
+
+    async def news(self, query: NewsQuery) -> NewsAnswer:
+        """Raises ProviderError of the class that says why there is none."""
+        raise self._unsupported("has no news", query.symbol)
+
+    async def search(self, text: str) -> list[Match]:
+        """What the vendor knows by a name or a part of it, most likely first."""
+        raise self._unsupported("can't search", None)
+
+    def _unsupported(self, what: str, symbol: str | None) -> Unsupported:
+        return Unsupported(f"{self.name} {what}", provider=self.name, symbol=symbol)
 
     async def probe(self) -> None:
         """One cheap request for `doctor`.  Raises ProviderError when the vendor does not answer."""

@@ -1,4 +1,4 @@
-"""Yahoo's v8 chart, read without a network: what is asked for, and what an answer or a refusal means.
+"""Yahoo's v8 chart, read without a network: what is asked for, and what an answer means.
 
 Yahoo documents none of it.  Source: yfinance 1.7.0 (``utils.py``, ``scrapers/history.py``), answers recorded
 from 2019 to 2026, yfinance issues 521, 576, 1311, 1585 and 2806, quantmod issue 263 (read 2026-11).
@@ -6,60 +6,27 @@ from 2019 to 2026, yfinance issues 521, 576, 1311, 1585 and 2806, quantmod issue
 
 from __future__ import annotations
 
-import json
 import math
-import re
-import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone, tzinfo
-from email.utils import parsedate_to_datetime
 from functools import lru_cache, partial
 from operator import index
 from typing import Any
-from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
-import orjson
-
-from marketjobs.domain.assets import AssetClass, AssetFacts
+from marketjobs.domain.assets import AssetFacts
 from marketjobs.domain.bars import DIVIDEND, SPLIT, Action, BarAnswer, BarQuery, OpenSession, RawRow
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, day_of, local_day, next_period, period_start, stamp_of
 from marketjobs.domain.ranges import Range
-from marketjobs.errors import (
-    Blocked,
-    ProviderError,
-    ProviderUnavailable,
-    RangeUnavailable,
-    RateLimited,
-    SymbolUnknown,
-    Unauthorised,
-)
 from marketjobs.providers import yahoo_minutes as minutes
-from marketjobs.providers.yahoo_values import NAME, UNREADABLE, malformed, number, printable, text
+from marketjobs.providers.yahoo_answers import CHART, results_of
+from marketjobs.providers.yahoo_values import UNREADABLE, asset_class, malformed, number, printable, text
 
 MOST_DAYS = 36_135
 """Yahoo refuses more than a hundred years in one request; yfinance asks for so many."""
 LIVE_TOLERANCE_SECONDS = 60
-LONGEST_RETRY_AFTER_SECONDS = 86_400.0
 _PRICES = ("open", "high", "low", "close")
-ASSET_CLASSES = {
-    "EQUITY": AssetClass.EQUITY,
-    "ETF": AssetClass.ETF,
-    "MUTUALFUND": AssetClass.FUND,
-    "INDEX": AssetClass.INDEX,
-    "CURRENCY": AssetClass.CURRENCY,
-    "CRYPTOCURRENCY": AssetClass.CRYPTO,
-    "FUTURE": AssetClass.FUTURE,
-}
-_STATUS_OF_CODE = {
-    "bad request": 400,
-    "unauthorized": 401,
-    "forbidden": 403,
-    "not found": 404,
-    "unprocessable entity": 422,
-    "too many requests": 429,
-}
 
 
 def chart_params(query: BarQuery) -> dict[str, str]:
@@ -92,63 +59,6 @@ def chart_params(query: BarQuery) -> dict[str, str]:
     }
 
 
-def refusal(status: int, body: bytes, symbol: str | None, retry_after: str | None = None) -> ProviderError:
-    """What a status of 400 or more means; Yahoo's own words decide, where it sent any."""
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        document = None
-    error = _error_of(document, "chart")
-    if error is None:
-        about = _error_of(document, "finance")
-        return _refusal(status, None, about[1] if about else "", symbol, retry_after)
-    return _refusal(status, error[0], error[1], symbol, retry_after)
-
-
-def _refusal(status: int, code: str | None, words: str, symbol: str | None, retry_after: str | None) -> ProviderError:
-    """``code``: of ``chart.error``; ``None``: the answer had none."""
-    said = f': "{words}"' if words else ""
-    kind: type[ProviderError] = ProviderUnavailable
-    text = f"yahoo answered {status}{said}"
-    if status == 401:
-        kind, text = Unauthorised, f"yahoo refused access (401){said}"
-    elif status == 403:
-        kind, text = Blocked, f"yahoo blocks this address or client (403){said}"
-    elif status == 429:
-        kind, text = RateLimited, "yahoo says: too many requests (429)"
-    elif status == 404 and code is not None:
-        kind, text = SymbolUnknown, f"yahoo does not know {symbol}{said}"
-    elif status in (400, 422) and code is not None:
-        kind, text = RangeUnavailable, f"yahoo does not give this range of {symbol}{said}"
-    return kind(text, provider=NAME, symbol=symbol, retry_after_seconds=retry_after_seconds(retry_after))
-
-
-def redirection(location: str, symbol: str) -> ProviderError:
-    """What a redirect means: the chart has none of its own."""
-    host = urlsplit(location).hostname or "another page"
-    if "consent" in location or host.startswith("guce."):
-        return Blocked("yahoo asks for consent instead of answering", provider=NAME, symbol=symbol)
-    return ProviderUnavailable(
-        f"yahoo redirects to {printable(host)}: a proxy or a login page in between?",
-        provider=NAME,
-        symbol=symbol,
-    )
-
-
-def retry_after_seconds(text: str | None) -> float | None:
-    """Seconds or an HTTP date, as seconds from now, 0 to a day; ``None``: nothing that can be read."""
-    if not text:
-        return None
-    if re.fullmatch(r"\d{1,9}", text.strip()):
-        return min(float(text.strip()), LONGEST_RETRY_AFTER_SECONDS)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
-    seconds = moment.replace(tzinfo=moment.tzinfo or UTC).timestamp() - time.time()
-    return min(max(seconds, 0.0), LONGEST_RETRY_AFTER_SECONDS)
-
-
 def parse_chart(body: bytes, query: BarQuery) -> BarAnswer:
     """The answer that a chart's body holds; values are left as they were sent.
 
@@ -157,7 +67,7 @@ def parse_chart(body: bytes, query: BarQuery) -> BarAnswer:
         Blocked: it is the consent page.
         ProviderError: it carries an error of Yahoo's, of the class that its code means.
     """
-    result = _result(_decoded(body, query.symbol), query.symbol)
+    result = _result(body, query.symbol)
     meta = result.get("meta")
     if not isinstance(meta, dict):
         raise malformed(query.symbol, "no description of the asset")
@@ -177,7 +87,7 @@ def parse_chart(body: bytes, query: BarQuery) -> BarAnswer:
         actions=_actions(result.get("events"), query, zone),
         facts=AssetFacts(
             name=text(meta.get("longName")) or text(meta.get("shortName")),
-            asset_class=ASSET_CLASSES.get(kind, AssetClass.UNKNOWN) if isinstance(kind, str) else AssetClass.UNKNOWN,
+            asset_class=asset_class(kind),
             currency=text(meta.get("currency")),
             exchange=text(meta.get("exchangeName")),
             timezone=zone_name,
@@ -199,51 +109,12 @@ def joined(query: BarQuery, answers: Sequence[BarAnswer]) -> BarAnswer:
     )
 
 
-def _decoded(body: bytes, symbol: str) -> Any:
-    start = body[:512].lstrip()
-    if start.startswith(b"<"):
-        if b"consent" in body[: 1 << 16].lower():
-            raise Blocked("yahoo asks for consent instead of answering", provider=NAME, symbol=symbol)
-        raise malformed(symbol, "a web page")
-    try:
-        return orjson.loads(body)
-    except ValueError as exc:
-        # The literals are no JSON; only rows that hold one are bad, so these bodies go the slow way.
-        if b"NaN" not in body and b"Infinity" not in body:
-            raise malformed(symbol, "no JSON, or a part of it") from exc
-    try:
-        return json.loads(body, parse_int=_bounded_int)
-    except UNREADABLE as exc:
-        raise malformed(symbol, "no JSON, or a part of it") from exc
-
-
-def _bounded_int(digits: str) -> int | float:
-    """As orjson: an integer beyond 64 bits is a float."""
-    return int(digits) if len(digits) < 19 else float(digits)
-
-
-def _result(document: Any, symbol: str) -> dict[str, Any]:
+def _result(body: bytes, symbol: str) -> dict[str, Any]:
     """The first result of a chart."""
-    chart = document.get("chart") if isinstance(document, dict) else None
-    error = _error_of(document, "chart") or _error_of(document, "finance")
-    if error is not None:
-        code, words = error
-        raise _refusal(_STATUS_OF_CODE.get(code.lower(), 500), code, words, symbol, None)
-    results = chart.get("result") if isinstance(chart, dict) else None
-    if not isinstance(results, list) or not results or not isinstance(results[0], dict):
+    results = results_of(body, CHART, symbol)
+    if not results or not isinstance(results[0], dict):
         raise malformed(symbol, "no result and no reason")
     return results[0]
-
-
-def _error_of(document: Any, part: str) -> tuple[str, str] | None:
-    """Code and words of an error, made fit for a terminal; ``None``: there is none."""
-    inner = document.get(part) if isinstance(document, dict) else None
-    error = inner.get("error") if isinstance(inner, dict) else None
-    if not error:
-        return None
-    if not isinstance(error, dict):
-        return "", printable(error)
-    return printable(error.get("code") or ""), printable(error.get("description") or "")
 
 
 def _zone(meta: dict[str, Any]) -> tuple[str | None, tzinfo]:

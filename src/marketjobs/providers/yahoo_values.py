@@ -2,37 +2,34 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from marketjobs.domain.assets import AssetClass
 from marketjobs.errors import MalformedAnswer
+from marketjobs.providers import answers
+from marketjobs.providers.answers import number, printable, text
+
+__all__ = ["ASSET_CLASSES", "NAME", "UNREADABLE", "asset_class", "malformed", "number", "printable", "text"]
 
 NAME = "yahoo"
-SHOWN_CHARACTERS = 160
 UNREADABLE = (ValueError, TypeError, KeyError, OverflowError, OSError, RecursionError)
 """What figures that are no figures raise on their way through json, zoneinfo and datetime."""
 
-
-def number(value: Any) -> float | None:
-    """A finite number as float, else ``None``."""
-    if type(value) is not int and type(value) is not float:
-        return None
-    try:
-        converted = float(value)
-    except OverflowError:
-        return None
-    return converted if math.isfinite(converted) else None
-
-
-def text(value: Any) -> str | None:
-    return (printable(value) or None) if isinstance(value, str) else None
+ASSET_CLASSES = {
+    "EQUITY": AssetClass.EQUITY,
+    "ETF": AssetClass.ETF,
+    "MUTUALFUND": AssetClass.FUND,
+    "INDEX": AssetClass.INDEX,
+    "CURRENCY": AssetClass.CURRENCY,
+    "CRYPTOCURRENCY": AssetClass.CRYPTO,
+    "FUTURE": AssetClass.FUTURE,
+}
 
 
-def printable(value: Any) -> str:
-    """Foreign text on one line, bounded, without what a terminal would obey."""
-    line = " ".join("".join(char if char.isprintable() else " " for char in str(value)[:1000]).split())
-    return line if len(line) <= SHOWN_CHARACTERS else line[: SHOWN_CHARACTERS - 3] + "..."
+def asset_class(kind: Any) -> AssetClass:
+    """Of Yahoo's word for it, such as ``MUTUALFUND``."""
+    return ASSET_CLASSES.get(kind, AssetClass.UNKNOWN) if isinstance(kind, str) else AssetClass.UNKNOWN
 
 
 def malformed(symbol: str | None, what: str) -> MalformedAnswer:
-    return MalformedAnswer(f"yahoo's answer for {symbol} can't be read: {what}", provider=NAME, symbol=symbol)
+    return answers.malformed(NAME, symbol, what)

@@ -1,40 +1,32 @@
-"""One attempt at a fetch: fans out over symbols, checks and compares, stores in bulk as answers come."""
+"""What one provider is asked for in an attempt: fans out over symbols, checks and compares, stores in bulk as answers
+come."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC
+from typing import TYPE_CHECKING
 
-from marketjobs.domain.assets import AssetFacts
-from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, restated
+from marketjobs.domain import currencies
+from marketjobs.domain.assets import AssetFacts, Listing
+from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, in_unit
 from marketjobs.domain.intervals import Interval, bar_end, period_start, stamp_of, stamp_text
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, later_than, merge
-from marketjobs.domain.reports import Hold, SymbolOutcome
-from marketjobs.errors import (
-    BudgetSpent,
-    DataRejected,
-    HistoryCut,
-    LeaseLost,
-    MarketJobsError,
-    ProviderError,
-    StorageError,
-    SymbolDelisted,
-    SymbolUnknown,
-)
-from marketjobs.services import bar_rebase, loop
+from marketjobs.errors import DataRejected, HistoryCut, MarketJobsError, SymbolDelisted, SymbolUnknown
+from marketjobs.providers.base import Provider
+from marketjobs.services import bar_basis, bar_rebase, identity
 from marketjobs.services.bar_found import Found
-from marketjobs.services.bar_outcome import failure
-from marketjobs.services.bar_plan import Plan, earliest, narrowed, plans, refuse_mixture, today, zone_of
+from marketjobs.services.bar_plan import Plan, earliest, narrowed, refuse_mixture, today, zone_of
 from marketjobs.services.bar_rebase import Rebase
-from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.bar_store import store
-from marketjobs.services.context import JobContext
 from marketjobs.storage import bars
+
+if TYPE_CHECKING:
+    from marketjobs.services.bar_chain import Chains
 
 STORE_EVERY = 25
 MOST_WITHDRAWN = 5
@@ -42,96 +34,84 @@ MOST_WITHDRAWN = 5
 
 
 class Fetch:
-    """``run`` gives an outcome a symbol; ``hold`` is set when the rest must wait for a budget."""
+    """What one provider is asked for: ``all`` settles or fails every symbol of a plan, and tells its chain."""
 
-    def __init__(self, ctx: JobContext, request: FetchRequest, total: int, done: int) -> None:
-        self.ctx = ctx
-        self.request = request
-        self.provider = ctx.runtime.provider(request.provider)
-        self.total, self.done = total, done
-        self.outcomes: list[SymbolOutcome] = []
-        self.hold: Hold | None = None
+    def __init__(self, chain: Chains, provider: Provider) -> None:
+        self.chain = chain
+        self.ctx = chain.ctx
+        self.request = chain.request
+        self.provider = provider
         self._ready: list[Found] = []
 
-    def run(self, symbols: Sequence[str]) -> list[SymbolOutcome]:
-        database = self.ctx.runtime.database
-        with database.read() as tx:
-            planned = plans(tx, self.request, self.provider, symbols)
-        try:
-            loop.run(self._all(planned), on_start=self.ctx.on_end)
-        except (asyncio.CancelledError, KeyboardInterrupt):
-            reason = self.ctx.why_ended()
-            if not isinstance(reason, LeaseLost):
-                self._store()  # what has been answered need not be asked for again
-            raise reason or KeyboardInterrupt from None
-        except BaseExceptionGroup as group:
-            # Only what is no symbol's fault comes here: the store is away, the lease is lost, its time is over.
-            raise self._kept(group.exceptions[0]) from None
-        except Exception as exc:
-            raise self._kept(exc) from None
-        return self.outcomes
-
-    def _kept(self, error: BaseException) -> BaseException:
-        """What has been answered by then is stored, where it may be: it need not be asked for again."""
-        if not isinstance(error, LeaseLost | StorageError):
-            with contextlib.suppress(LeaseLost, StorageError):
-                self._store()
-        return error
-
-    async def _all(self, planned: Sequence[Plan]) -> None:
-        section = self.ctx.runtime.settings.providers.of(self.request.provider)
+    async def all(self, planned: Sequence[Plan]) -> None:
+        section = self.ctx.runtime.settings.providers.of(self.provider.name)
         self.ctx.calls_ahead = sum(len(one.ranges) for one in planned if one.refusal is None)
         places = asyncio.Semaphore(getattr(section, "max_connections", 1) + self.provider.takes_ahead)
         async with asyncio.TaskGroup() as group:
             for one in planned:
                 group.create_task(self._symbol(one, places))
-        self._store()
+        self.store()
 
     async def _symbol(self, one: Plan, places: asyncio.Semaphore) -> None:
         async with places:
             try:
-                if self.hold is not None:
-                    raise BudgetSpent(
-                        f"{self.provider.name} is held: {self.hold.why}",
-                        provider=self.provider.name,
-                        retry_after_seconds=self.hold.seconds_left(time.monotonic()),
-                    )
+                closed = self.chain.closed.why(self.provider.name, one.symbol)
+                if closed is not None:
+                    raise closed
                 refuse_mixture(one.symbol, self.provider, one.suppliers)
                 if one.refusal is not None:
                     raise one.refusal
                 found = await self._ask(one)
             except MarketJobsError as exc:
-                self._failed(one, exc)
+                self.chain.failed(one, self.provider.name, exc)
                 return
         self._ready.append(found)
         if len(self._ready) >= STORE_EVERY:
-            self._store()
+            self.store()
 
     async def _ask(self, one: Plan) -> Found:
         """Ask for what is planned, and for the whole series when the answer restates it."""
-        answers = [await self._query(one, wanted) for wanted in one.ranges]
+        if one.ranges:
+            bar_basis.refuse_as_traded(self.provider, one.symbol, one.ranges[0].start, bar_rebase.splits_of(one, ()))
+        listing = await identity.listing(one.named, self.provider) if one.ranges else None
+        answers = [await self._query(one, listing, wanted) for wanted in one.ranges if listing]
         if one.zone is None:
             one, answers = self._in_its_zone(one, answers)
-        found = self._checked(one, answers)
+        found = self._checked(one, listing, answers)
+        if one.rank.before and one.series.first is not None:
+            return self._extension(one, found)
         why = self._restatement(one, found)
         if why is None:
             return found
-        assert one.series.first is not None and one.series.last is not None
+        assert one.series.first is not None and one.series.last is not None and listing is not None
         whole = merge([*one.ranges, Range(one.series.first, bar_end(one.series.last, self.request.interval))])
         span = Range(whole[0].start, whole[-1].end)
         first = earliest(self.provider, self.request, one.zone or UTC)
         [span] = [span] if first is None else later_than([span], first)
         if len(one.ranges) != 1 or one.ranges[0] != span:
-            found = self._checked(one, [await self._query(one, span)])
+            found = self._checked(one, listing, [await self._query(one, listing, span)])
         return replace(found, restated=why, withdrawn=self._withdrawn(one, found), rebase=self._rebase(one, found))
 
-    async def _query(self, one: Plan, wanted: Range) -> BarAnswer:
+    async def _query(self, one: Plan, listing: Listing, wanted: Range) -> BarAnswer:
+        query = BarQuery(listing.symbol, self.request.interval, wanted, one.prepost, listing.currency)
         try:
-            return await self.provider.bars(BarQuery(one.symbol, self.request.interval, wanted, one.prepost))
+            return await self.provider.bars(query)
         except SymbolUnknown as exc:
             if self.provider.name in one.suppliers:
                 raise SymbolDelisted(exc.message, provider=exc.provider, symbol=one.symbol) from exc
             raise
+
+    def _extension(self, one: Plan, found: Found) -> Found:
+        """What may stand in a series that others began.  Raises Unsupported."""
+        if not found.asked:
+            return found
+        start, end = found.asked[0].start, found.asked[-1].end
+        with self.ctx.runtime.database.read() as tx:
+            stored = bars.stored_bars(tx, one.asset, self.request.interval, start, end)
+        known = {key for key in one.actions if key[1] == SPLIT}
+        new = [action for action in found.actions if action.kind == SPLIT and (action.ts, SPLIT) not in known]
+        kept = bar_basis.extension(self.provider, one.symbol, self.request.interval, one.rank, found.bars, stored, new)
+        return replace(found, bars=kept, actions=[])
 
     def _in_its_zone(self, one: Plan, answers: Sequence[BarAnswer]) -> tuple[Plan, list[BarAnswer]]:
         """Cut what was asked for in every zone's days to those of the exchange, which the answer names."""
@@ -146,7 +126,7 @@ class Fetch:
                     cut.append(replace(answer, query=replace(answer.query, range=Range(start, end))))
         return one, cut
 
-    def _checked(self, one: Plan, answers: Sequence[BarAnswer]) -> Found:
+    def _checked(self, one: Plan, listing: Listing | None, answers: Sequence[BarAnswer]) -> Found:
         now = time.time()
         good: list[Bar] = []
         rejected: list[Rejected] = []
@@ -163,6 +143,9 @@ class Fetch:
         if len(answers) > 1:  # of two answers about one bar the later one counts
             by_stamp = {bar.ts: bar for bar in good}
             good = [by_stamp[ts] for ts in sorted(by_stamp)]
+        facts = answers[-1].facts if answers else AssetFacts()
+        good, facts = self._in_its_unit(one, good, facts)
+        bar_basis.refuse_split(self.provider, one.symbol, self.request.interval, good)
         if self.request.interval.is_intraday:
             open_from = min((int(answer.open_from(now)) for answer in answers), default=0)
         else:
@@ -174,9 +157,21 @@ class Fetch:
             rejected=rejected,
             rules="; ".join(rules),
             actions=list(actions.values()),
-            facts=answers[-1].facts if answers else AssetFacts(),
+            facts=facts,
             open_from=min([open_from, *[bar.ts for bar in good if bar.provisional]]),
+            listing=listing,
+            supplier=self.provider.name,
         )
+
+    def _in_its_unit(self, one: Plan, good: list[Bar], facts: AssetFacts) -> tuple[list[Bar], AssetFacts]:
+        """Bars in the unit that the asset's prices are in.  Raises DataRejected for those in another currency."""
+        unit = one.named.currency
+        factor = currencies.factor(facts.currency, unit)
+        if factor is None:
+            raise DataRejected(f"{one.symbol} is in {unit}, {self.provider.name} has bars in {facts.currency}")
+        if factor != 1.0:
+            good = [in_unit(bar, factor) for bar in good]
+        return good, facts if unit is None else replace(facts, currency=unit)
 
     def _restatement(self, one: Plan, found: Found) -> str | None:
         """Why the stored series must be asked for again, if it must."""
@@ -194,7 +189,7 @@ class Fetch:
         if found.bars:
             with self.ctx.runtime.database.read() as tx:
                 stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
-            stamp = restated(found.bars, stored)
+            stamp = bar_basis.contradiction(one.rank, found.bars, stored)
             if stamp is not None:
                 return f"restated: the vendor changed {stamp_text(stamp, self.request.interval)}"
             if intraday and not stored and self._rebase(one, found) is not None:
@@ -243,25 +238,15 @@ class Fetch:
                 tx, one, self.request.interval, self.provider.name, found.bars, found.actions, found.asked[0].start
             )
 
-    def _failed(self, one: Plan, error: MarketJobsError) -> None:
-        if isinstance(error, ProviderError) and error.retry_after_seconds is not None:
-            until = time.monotonic() + error.retry_after_seconds
-            if self.hold is None or until > self.hold.until + 1.0:
-                self.hold = Hold(until, error.message)
-        self._settle([failure(self.request, self.provider, one, error)])
-
-    def _store(self) -> None:
+    def store(self) -> None:
         """Everything that is ready, in one transaction with its outcomes."""
         ready, self._ready = self._ready, []
         if not ready:
             return
         outcomes: list[JsonDict] = []
-        with self.ctx.storing(outcomes, (self.done + len(ready)) / self.total) as tx:
+        with self.ctx.storing(outcomes, self.chain.share_done(len(ready))) as tx:
             settled, failed = store(tx, self.request, self.provider, ready)
             outcomes += [one.to_json() for one in settled]
-        self._settle([*settled, *failed])
-
-    def _settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
-        self.outcomes += outcomes
-        self.done += len(outcomes)
-        self.ctx.progress(self.done / self.total, f"{self.done} of {self.total} symbols")
+        self.chain.settle(settled)
+        for one, error in failed:
+            self.chain.failed(one, self.provider.name, error, for_good=True)

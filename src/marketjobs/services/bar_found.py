@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from marketjobs.domain.assets import AssetFacts
+from marketjobs.domain.assets import AssetFacts, Listing
 from marketjobs.domain.bars import Action, Bar, Rejected
 from marketjobs.domain.ranges import Range
 from marketjobs.services.bar_plan import Plan
@@ -26,3 +26,7 @@ class Found:
     restated: str | None = None
     withdrawn: tuple[int, ...] = ()
     rebase: Rebase | None = None
+    listing: Listing | None = None
+    supplier: str = ""
+    verified: int = 0
+    """Bars of providers behind it that became its own."""

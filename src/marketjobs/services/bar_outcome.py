@@ -7,28 +7,37 @@ from operator import attrgetter
 
 from marketjobs.domain.bars import OVERLAP_BARS
 from marketjobs.domain.intervals import stamp_text
-from marketjobs.domain.reports import SymbolFailure, SymbolOutcome, SymbolStatus
+from marketjobs.domain.reports import Asked, SymbolFailure, SymbolOutcome, SymbolStatus
 from marketjobs.errors import MarketJobsError
 from marketjobs.providers.base import Provider
 from marketjobs.services.bar_found import Found
-from marketjobs.services.bar_plan import Plan
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.storage.bars import Stored
 
 Span = tuple[int | None, int | None]
 
 
-def failure(request: FetchRequest, provider: Provider, one: Plan, error: MarketJobsError) -> SymbolOutcome:
-    """Nothing of it was changed."""
-    first, last = _ends(request, (one.series.first, one.series.last))
+def failure(
+    request: FetchRequest,
+    symbol: str,
+    span: Span,
+    provider: str | None,
+    error: MarketJobsError,
+    asked: tuple[Asked, ...] = (),
+    note: str | None = None,
+) -> SymbolOutcome:
+    """Nothing of it was changed.  ``span``: the stored series' ends; ``provider``: whose error it is."""
+    first, last = _ends(request, span)
     return SymbolOutcome(
-        symbol=one.symbol,
+        symbol=symbol,
         interval=request.interval.value,
         status=SymbolStatus.FAILED,
-        provider=provider.name,
+        provider=provider,
         first=first,
         last=last,
         error=SymbolFailure.of(error),
+        note=note,
+        asked=asked,
     )
 
 
@@ -54,6 +63,7 @@ def success(
         first=first,
         last=last,
         note="; ".join(note for note in _notes(request, found, stored) if note) or None,
+        asked=found.plan.asked,
     )
 
 
@@ -61,6 +71,8 @@ def _notes(request: FetchRequest, found: Found, stored: Stored) -> list[str]:
     notes = [found.plan.note, found.restated or "", f"rejected: {found.rules}" if found.rules else ""]
     if found.rebase is not None:
         notes.append(found.rebase.text(request.interval))
+    if found.verified:
+        notes.append(f"{found.verified} bars of others are {found.supplier}'s now")
     if stored.new and not found.restated:
         notes.append(_filled(request, found))
     return notes

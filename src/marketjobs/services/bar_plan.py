@@ -7,12 +7,16 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
 
+from marketjobs.config import ChainsSettings
 from marketjobs.domain.bars import OVERLAP_BARS
 from marketjobs.domain.intervals import DAY_SECONDS, bar_end, local_day, local_midnight, stamp_of
 from marketjobs.domain.ranges import Range, later_than, merge, subtract, whole_local_days
+from marketjobs.domain.reports import Asked
 from marketjobs.errors import MarketJobsError, ProviderMismatch, RangeUnavailable
 from marketjobs.providers.base import Provider, provider_class
+from marketjobs.services.bar_basis import Rank, rank
 from marketjobs.services.bar_request import FetchRequest
+from marketjobs.services.identity import Named
 from marketjobs.services.universe import renamings
 from marketjobs.storage import bar_state, bars
 from marketjobs.storage.bar_state import Known, Series
@@ -29,11 +33,12 @@ ZONES_BEHIND_SECONDS = 12 * 3600
 class Plan:
     """What will be asked for one symbol: nothing, when the range is known and lies in the past.
 
-    ``wanted`` is the whole range, as far back as the vendor goes (``note`` says so where it was cut); ``zone`` is
+    ``rank`` says where the provider stands among the asset's suppliers, ``asked`` who was asked before it.  ``wanted``
+    is the whole range, as far back as the vendor goes (``note`` says so where it was cut); ``zone`` is
     the exchange's, ``None`` while no vendor has named it, and then the ranges are wide enough for any.
     """
 
-    symbol: str
+    named: Named
     asset: int
     series: Series
     suppliers: tuple[str, ...]
@@ -43,7 +48,13 @@ class Plan:
     zone: tzinfo | None = UTC
     prepost: bool = False
     note: str = ""
+    rank: Rank = field(default_factory=Rank)
+    asked: tuple[Asked, ...] = ()
     refusal: MarketJobsError | None = field(default=None, compare=False)
+
+    @property
+    def symbol(self) -> str:
+        return self.named.symbol
 
 
 def today(provider: Provider, zone: tzinfo = UTC) -> date:
@@ -67,16 +78,27 @@ def earliest(provider: Provider, request: FetchRequest, zone: tzinfo) -> int | N
     return local_midnight(cut + timedelta(days=1), zone)
 
 
-def plans(tx: Transaction, request: FetchRequest, provider: Provider, symbols: Sequence[str]) -> list[Plan]:
-    """What to ask for, in the order of the symbols; a plan with a ``refusal`` is for a symbol that was renamed, or
-    a range of which the vendor has nothing any more."""
+def plans(
+    tx: Transaction, request: FetchRequest, provider: Provider, wanted: Sequence[Named], chains: ChainsSettings
+) -> list[Plan]:
+    """What to ask a provider for, in the order of the symbols; a plan with a ``refusal`` is for a symbol that was
+    renamed, or a range of which the vendor has nothing any more."""
+    symbols = [one.symbol for one in wanted]
     known = bar_state.known(tx, symbols, request.interval, GAP_TRIES)
     renamed = renamings(tx, [symbol for symbol in symbols if symbol not in known])
-    planned = [_plan(tx, request, provider, symbol, known.get(symbol)) for symbol in symbols]
+    numbers = bars.provider_ids(tx)
+    planned = []
+    for one in wanted:
+        found = known.get(one.symbol)
+        order = chains.of(one.asset_class)
+        place = rank(provider, order, one.asset_class, found.suppliers if found else (), numbers)
+        planned.append(_plan(tx, request, provider, one, found, place))
     return [replace(one, refusal=renamed[one.symbol]) if one.symbol in renamed else one for one in planned]
 
 
-def _plan(tx: Transaction, request: FetchRequest, provider: Provider, symbol: str, known: Known | None) -> Plan:
+def _plan(
+    tx: Transaction, request: FetchRequest, provider: Provider, named: Named, known: Known | None, place: Rank
+) -> Plan:
     zone: tzinfo | None = UTC
     series = known.series if known else Series()
     is_empty = series.first is None and not series.coverage
@@ -90,7 +112,7 @@ def _plan(tx: Transaction, request: FetchRequest, provider: Provider, symbol: st
     # A series that has extended hours keeps them: an answer without them would pass for their withdrawal.
     prepost = request.prepost or bool(series.extended)
     one = Plan(
-        symbol,
+        named,
         known.asset if known else 0,
         series,
         known.suppliers if known else (),
@@ -99,6 +121,7 @@ def _plan(tx: Transaction, request: FetchRequest, provider: Provider, symbol: st
         wanted,
         zone,
         prepost,
+        rank=place,
     )
     if given != missing:
         one = _cut(one, request, provider, first)
@@ -145,6 +168,10 @@ def _padded(
     reaches_now = wanted.end > (local_midnight(now, zone) if interval.is_intraday else stamp_of(now))
     if reaches_now and not (missing and missing[-1].end == wanted.end):
         missing.append(Range(wanted.end - DAY_SECONDS, wanted.end))
+    if one.rank.behind:
+        span = bars.supplied_span(tx, one.asset, interval, one.rank.behind, GAP_TRIES)
+        if span is not None:
+            missing.append(Range(span[0], bar_end(span[1], interval)))
     gaps = [stamp for stamp in one.series.gaps if stamp in wanted]
     if gaps:
         missing.append(Range(gaps[0], bar_end(gaps[-1], interval)))

@@ -10,7 +10,6 @@ from marketjobs.domain.intervals import Interval, period_start
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, check_period, days, default_period, local_days, parse_day, period_before
 from marketjobs.errors import InvalidInput
-from marketjobs.services.vendors import DEFAULT_PROVIDER
 
 ARGUMENTS = ("symbols", "interval", "period", "start", "end", "provider", "force", "prepost")
 
@@ -18,14 +17,15 @@ ARGUMENTS = ("symbols", "interval", "period", "start", "end", "provider", "force
 @dataclass(frozen=True, slots=True)
 class FetchRequest:
     """Checked arguments of a fetch.  ``period`` or ``start`` is set; ``end`` is included, ``None``: today.  Days
-    are dates of sessions; for minutes and hours, dates in the exchange's zone."""
+    are dates of sessions; for minutes and hours, dates in the exchange's zone.  ``provider``: only this one is asked;
+    ``None``: the chain of each asset's class."""
 
     symbols: tuple[str, ...]
     interval: Interval
     period: str | None
     start: date | None
     end: date | None
-    provider: str
+    provider: str | None
     force: bool
     prepost: bool = False
 
@@ -51,8 +51,8 @@ class FetchRequest:
                 raise InvalidInput(f"the {name} {day} lies in the future")
         if first is not None and last is not None and first > last:
             raise InvalidInput(f"the start {first} lies after the end {last}")
-        provider = DEFAULT_PROVIDER if arguments.get("provider") is None else arguments["provider"]
-        if not isinstance(provider, str):
+        provider = arguments.get("provider")
+        if provider is not None and not isinstance(provider, str):
             raise InvalidInput("provider is a name")
         interval = Interval.of("1d" if arguments.get("interval") is None else arguments["interval"])
         prepost = bool(arguments.get("prepost"))

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from marketjobs.domain.assets import AssetFacts
-from marketjobs.domain.bars import StoredBar, restated
+from marketjobs.domain.bars import Rejected, StoredBar
 from marketjobs.domain.ranges import Range, merge
 from marketjobs.domain.reports import SymbolOutcome
 from marketjobs.errors import DataRejected, MarketJobsError
 from marketjobs.providers.base import Provider
 from marketjobs.services import bar_rebase
+from marketjobs.services.bar_basis import contradiction
 from marketjobs.services.bar_found import Found
-from marketjobs.services.bar_outcome import failure, success
-from marketjobs.services.bar_plan import GAP_TRIES, refuse_mixture
+from marketjobs.services.bar_outcome import success
+from marketjobs.services.bar_plan import GAP_TRIES, Plan, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.storage import assets, bar_state, bars
 from marketjobs.storage.bar_state import Known
@@ -25,8 +26,8 @@ from marketjobs.storage.database import Transaction
 
 def store(
     tx: Transaction, request: FetchRequest, provider: Provider, ready: Sequence[Found]
-) -> tuple[list[SymbolOutcome], list[SymbolOutcome]]:
-    """Write what is good; the outcomes of what was stored, and of what may no longer be."""
+) -> tuple[list[SymbolOutcome], list[tuple[Plan, MarketJobsError]]]:
+    """Write what is good; the outcomes of what was stored, and why what may no longer be was not."""
     fetched_at = int(time.time())
     # An asset is made once a vendor has spoken of it: a mistyped symbol leaves no trace.
     new = assets.ensure_in(tx, [found.plan.symbol for found in ready if not found.plan.asset])
@@ -34,25 +35,31 @@ def store(
     assets.lock(tx, (found.plan.asset for found in ready))
     known = bar_state.known(tx, [found.plan.symbol for found in ready], request.interval, GAP_TRIES)
     good: list[Found] = []
-    failed: list[SymbolOutcome] = []
+    failed: list[tuple[Plan, MarketJobsError]] = []
     before: list[list[StoredBar]] = []
     for found, stored in zip(ready, _stored(tx, request, ready, known), strict=True):
         try:
             _require_unchanged(tx, request, provider, found, known.get(found.plan.symbol), stored)
         except MarketJobsError as exc:
-            failed.append(failure(request, provider, found.plan, exc))
+            failed.append((found.plan, exc))
         else:
             good.append(found)
             before.append(stored)
     if not good:
         return [], failed
     source = bars.provider_id(tx, provider.name)
+    good = [
+        _verified(tx, request, found, stored, source, fetched_at) for found, stored in zip(good, before, strict=True)
+    ]
     counts = upsert_many(
         tx, [Batch(found.plan.asset, request.interval, found.bars, source, fetched_at) for found in good]
     )
     bars.upsert_actions(tx, [(found.plan.asset, found.actions) for found in good], source, fetched_at)
     assets.describe(
-        tx, {found.plan.symbol: found.facts for found in good if found.facts != AssetFacts()}, provider.name
+        tx,
+        {found.plan.symbol: found.facts for found in good if found.facts != AssetFacts()},
+        provider.name,
+        {found.plan.symbol: found.listing for found in good if found.listing},
     )
     with_gaps = bars.with_gaps(tx, [found.plan.asset for found in good], request.interval)
     for number, (found, stored) in enumerate(zip(good, before, strict=True)):
@@ -73,6 +80,24 @@ def store(
         for found, count in zip(good, counts, strict=True)
     ]
     return settled, failed
+
+
+def _verified(
+    tx: Transaction, request: FetchRequest, found: Found, stored: Sequence[StoredBar], source: int, fetched_at: int
+) -> Found:
+    """Bars of providers behind this one that it gives too become its own; those that it lacks are asked for again."""
+    one = found.plan
+    if not one.rank.behind:
+        return found
+    given = {bar.ts for bar in found.bars}
+    theirs = {row.ts for row in stored if row.provider_id in one.rank.behind}
+    handed = bars.hand_over(
+        tx, one.asset, request.interval, sorted(theirs & given), one.rank.behind, source, fetched_at
+    )
+    if theirs - given:
+        missed = [Rejected(stamp, "not_confirmed") for stamp in sorted(theirs - given)]
+        bars.note_gaps(tx, one.asset, request.interval, found.bars, [*found.rejected, *missed])
+    return replace(found, verified=handed)
 
 
 def _with_asset(found: Found, new: dict[str, int]) -> Found:
@@ -120,7 +145,7 @@ def _require_unchanged(
         )
         if again != found.rebase:
             raise DataRejected(f"{symbol} was restated by another job while it was fetched")
-    if found.restated is None and restated(found.bars, stored) is not None:
+    if found.restated is None and contradiction(found.plan.rank, found.bars, stored) is not None:
         raise DataRejected(f"{symbol} was restated by another job while it was fetched")
     if found.restated is not None and known.series.first != found.plan.series.first:
         # The answer speaks for the series as it was: older bars of another job are on the basis before it.

@@ -1,24 +1,28 @@
 """Fetching bars into the store: the use case, and the functions that make it a kind of job.
 
-`bar_request` says what may be asked for, `bar_plan` which days are asked for, `bar_fetch` does it.
+`bar_request` says what may be asked for, `bar_chain` who is asked, `bar_plan` for which days, `bar_fetch` does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
+from marketjobs.domain.assets import AssetClass
 from marketjobs.domain.intervals import day_of, iso
 from marketjobs.domain.jobs import BATCH_SYMBOLS, JsonDict, Part, batch_size
 from marketjobs.domain.jobs import split as split_runs
 from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, conclude, merge
-from marketjobs.errors import AssetRenamed, Unsupported
-from marketjobs.services.bar_fetch import Fetch
+from marketjobs.errors import AssetRenamed
+from marketjobs.providers.base import provider_class
+from marketjobs.services import identity as identities
+from marketjobs.services.bar_chain import Chains, need
 from marketjobs.services.bar_plan import is_only_by_name, plans, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
+from marketjobs.services.failover import chain
+from marketjobs.services.identity import Named
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.vendors import require_enabled
-from marketjobs.storage import assets, bar_state, bars
+from marketjobs.storage import bar_state, bars
 
 # A fetch reports outcomes of symbols: these are a kind's functions too.
 __all__ = ["collect", "conclude", "fetch", "identity", "merge", "plan", "prepare", "run", "split"]
@@ -33,18 +37,36 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
         InvalidInput, UnknownProvider, Unsupported, ProviderMismatch: they can't be served.
     """
     request = FetchRequest.of(arguments)
-    provider = require_enabled(runtime.settings, request.provider)
-    why = provider.capabilities.refusal(request.interval, prepost=request.prepost)
-    if why is not None:
-        raise Unsupported(f"{request.provider} {why}", provider=provider.name)
     with runtime.database.read() as tx:
-        others = [name for name in bars.providers(tx) if name != provider.name]
-        if others and (provider.only_by_name or any(map(is_only_by_name, others))):
-            known = assets.ids(tx, request.symbols)
-            suppliers = bar_state.suppliers(tx, list(known.values()))
-            for symbol, asset in known.items():
-                refuse_mixture(symbol, provider, suppliers[asset])
+        wanted = identities.named(tx, request.symbols)
+        by_class = _first_by_class(runtime, request, wanted.values())
+        names = {*bars.providers(tx), *by_class.values()}
+        if len(names) > 1 and any(map(is_only_by_name, names)):
+            suppliers = bar_state.suppliers(tx, [one.id for one in wanted.values() if one.record])
+            for symbol, one in wanted.items():
+                first = by_class.get(one.asset_class)
+                if first is not None:
+                    refuse_mixture(symbol, provider_class(first), suppliers.get(one.id, ()))
     return request.to_json()
+
+
+def _first_by_class(runtime: Runtime, request: FetchRequest, wanted: Iterable[Named]) -> dict[AssetClass, str]:
+    """The first provider of each class's chain that can be asked; symbols of a class without one fail by themselves.
+
+    Raises:
+        ConfigError, Unsupported: no symbol can be served; the reason of the first provider.
+    """
+    found: dict[AssetClass, str] = {}
+    refusals = []
+    for asset_class in dict.fromkeys(one.asset_class for one in wanted):
+        links = chain(runtime.settings, asset_class, need(request), request.provider)
+        usable = [link.name for link in links if link.refusal is None]
+        if usable:
+            found[asset_class] = usable[0]
+        refusals += [link.refusal for link in links if link.refusal is not None]
+    if not found:
+        raise refusals[0]
+    return found
 
 
 def identity(arguments: JsonDict) -> JsonDict:
@@ -77,7 +99,7 @@ def fetch(ctx: JobContext, request: FetchRequest) -> FetchReport:
     settled = [SymbolOutcome.from_json(one) for one in ctx.settled]
     done = {one.symbol for one in settled}
     rest = [symbol for symbol in request.symbols if symbol not in done]
-    work = Fetch(ctx, request, total=len(request.symbols), done=len(done))
+    work = Chains(ctx, request, total=len(request.symbols), done=len(done))
     fresh = work.run(rest) if rest else []
     by_symbol = {one.symbol: one for one in (*settled, *fresh)}
     if work.hold is not None:
@@ -89,17 +111,22 @@ def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[st
     """Per symbol what a fetch would ask for: first and last day, or for minutes and hours the instants from and to
     (ISO); asks nobody and writes nothing."""
     request = FetchRequest.of(prepare(runtime, arguments))
-    provider = runtime.provider(request.provider)
-    planned = []
+    planned: dict[str, list[tuple[str, str]]] = {}
     with runtime.database.read() as tx:
-        for one in plans(tx, request, provider, request.symbols):
-            if isinstance(one.refusal, AssetRenamed):
-                raise one.refusal
-            shown = [
-                (iso(part.start), iso(part.end))
-                if request.interval.is_intraday
-                else (day_of(part.start).isoformat(), day_of(part.end - 1).isoformat())
-                for part in one.ranges
-            ]
-            planned.append((one.symbol, shown))
-    return planned
+        wanted = identities.named(tx, request.symbols).values()
+        by_class = _first_by_class(runtime, request, wanted)
+        by_provider: dict[str, list[Named]] = {}
+        for one in wanted:
+            if one.asset_class in by_class:
+                by_provider.setdefault(by_class[one.asset_class], []).append(one)
+        for name, some in by_provider.items():
+            for found in plans(tx, request, runtime.provider(name), some, runtime.settings.chains):
+                if isinstance(found.refusal, AssetRenamed):
+                    raise found.refusal
+                planned[found.symbol] = [
+                    (iso(part.start), iso(part.end))
+                    if request.interval.is_intraday
+                    else (day_of(part.start).isoformat(), day_of(part.end - 1).isoformat())
+                    for part in found.ranges
+                ]
+    return [(symbol, planned.get(symbol, [])) for symbol in request.symbols]

@@ -2,42 +2,98 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from marketjobs.domain.rates import Rate
-from marketjobs.errors import BudgetSpent
+from marketjobs.errors import BudgetSpent, CircuitOpen, ConfigError, MissingKey
+from marketjobs.providers.base import Grant
 from marketjobs.services.context import current_context
-from marketjobs.storage import budgets
+from marketjobs.storage import breakers, budgets
+from marketjobs.storage.breakers import Breaker, Circuit
 from marketjobs.storage.database import Database
 
 FIRST_HOLD_SECONDS = 30.0
 LONGEST_HOLD_SECONDS = 1800.0
+FIRST_QUOTA_SECONDS = 3600.0
+LONGEST_QUOTA_SECONDS = 6 * 3600.0
+"""A quota that is used up, where nobody knows when it is reset, is tried again after that."""
 LOOK_AGAIN_SECONDS = 0.02
+LEAST_NAP_SECONDS = 0.001
+ASKED_AHEAD_SECONDS = 0.25
 HOLD_PATIENCE_SECONDS = 2.0
+PROBE_LOOK_SECONDS = 0.2
+PROBE_AGAIN_SECONDS = 5.0
 GRANTED_AT_ONCE = 25
 KEPT_SECONDS = 0.1
 SHARE_OF_A_RATE = 5
+COUNT_KNOWN_SECONDS = 5.0
+"""So long our own count of a window may be taken from what was known at its last look, and what was granted since."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spent(Grant):
+    """A grant as the gate itself knows it."""
+
+    slot: budgets.Slot | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """What a provider may still spend.  ``hold`` is of the whole provider; ``keys`` has one entry where it has none."""
+
+    keys: tuple[budgets.Usage, ...]
+    hold: budgets.Hold | None
+    breaker: Breaker
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Our calls in a vendor's window, when its key had granted ``newest``; good until an instant (monotonic)."""
+
+    ours: int
+    newest: int
+    good_until: float
 
 
 class BudgetGate:
-    """One provider's budget in this process; a :class:`marketjobs.providers.base.Gate`.
+    """One provider's budgets and breaker in this process; a :class:`marketjobs.providers.base.Gate`.
 
     Args:
-        key: names the budget in the store, the same in all processes.
+        provider: names its budget and breaker in the store, the same in all processes.
+        rates: of each key.
         patience_seconds: a call that lies further ahead raises instead of holding its thread.
+        api_keys: each has its own budget, under a digest of it.
+        needs_key: without any, nothing is sent.
+        answer_seconds: longest wait for an answer; a probe of which nothing was heard twice as long has died.
     """
 
-    def __init__(self, database: Database, provider: str, key: str, rates: Sequence[Rate], patience_seconds: float):
+    def __init__(
+        self,
+        database: Database,
+        provider: str,
+        rates: Sequence[Rate],
+        patience_seconds: float,
+        *,
+        api_keys: Sequence[str] = (),
+        needs_key: bool = False,
+        answer_seconds: float = 15.0,
+    ) -> None:
         self._database = database
         self._provider = provider
-        self._key = key
         self._rates = tuple(rates)
         self._patience = patience_seconds
+        self._api_keys = {key_name(provider, one): one for one in api_keys}
+        self._names = tuple(self._api_keys)
+        self._needs_key = needs_key
+        self._probe_seconds = 2 * answer_seconds
         self._turn = threading.Lock()
-        self._after_hold = False
+        self._is_news = False
+        self._probe: str | None = None
         shortest = min((rate.seconds for rate in self._rates), default=1)
         # Half the shortest window: so late a call can still be restamped before its successors are out.
         self._horizon = min(shortest / 2, patience_seconds)
@@ -45,74 +101,108 @@ class BudgetGate:
         self._lead = 0.0
         # Calls granted together, for the threads that ask next, with the instant (monotonic) that they leave at: only
         # where a call may be late for as long as they are kept, which is so short that a hold is seen by all soon.
-        fewest = min((rate.calls for rate in self._rates), default=GRANTED_AT_ONCE * SHARE_OF_A_RATE)
+        self._fewest = min((rate.calls for rate in self._rates), default=None)
+        fewest = GRANTED_AT_ONCE * SHARE_OF_A_RATE if self._fewest is None else self._fewest
         self._at_once = min(GRANTED_AT_ONCE, fewest // SHARE_OF_A_RATE) if self._slack >= KEPT_SECONDS else 1
-        self._kept: list[tuple[budgets.Slot, float]] = []
+        self._kept: list[budgets.Slot] = []
         self._kept_until = 0.0
+        self._counts: dict[tuple[str, int], _Count] = {}
+        self._newest: dict[str, int] = {}
 
-    def spend(self) -> None:
-        """Wait for the next call's instant.  Raises BudgetSpent when it lies beyond the patience."""
+    def spend(self, weight: int = 1) -> Grant:
+        """Wait for the next call's instant.
+
+        Raises:
+            BudgetSpent: it lies beyond the patience.
+            CircuitOpen: the provider is failing.
+            MissingKey: it needs one.
+            ConfigError: no rate of the settings ever allows a call of that weight.
+        """
+        self._require_possible(weight)
         while True:
-            slot, leaves_at = self._granted()
-            if not self._leaves(slot, leaves_at):
+            slot = self._leaves(self._granted(weight))
+            if slot is None:
                 continue
             if self._is_unwanted():
-                with self._database.write() as tx:
-                    budgets.give_back(tx, slot)
+                self._give_back(slot)
                 self._require_wanted()
-            self._after_hold = slot.after_hold
-            return
+            self._is_news = self._is_news or slot.is_news
+            self._probe = slot.probe or self._probe
+            return Spent(self._api_keys.get(slot.key, ""), slot)
 
-    def _granted(self) -> tuple[budgets.Slot, float]:
-        """A slot and the instant (monotonic) that it leaves at.  Threads ask in turn, and each waits for its own."""
+    def _require_possible(self, weight: int) -> None:
+        if self._needs_key and not self._names:
+            setting = f"providers.{self._provider}.api_keys"
+            raise MissingKey(
+                f"{self._provider} wants a key, and {setting} is empty", hint=setting_of_keys(self._provider)
+            )
+        if self._fewest is not None and weight > self._fewest:
+            raise ConfigError(
+                f"providers.{self._provider}.rate_limit allows {self._fewest} calls at most, and a request counts as"
+                f" {weight}"
+            )
+
+    def _granted(self, weight: int) -> budgets.Slot:
+        """A slot.  Threads ask in turn, and each waits for its own."""
+        ctx = current_context.get()
         with self._turn:
             began = time.monotonic()
             self._require_wanted()
-            if began > self._kept_until:
+            if began > self._kept_until or any(slot.weight != weight for slot in self._kept[:1]):
                 self._give_back_kept()
             with suppress(IndexError):  # whoever holds the provider takes them away
-                return self._counted(*self._kept.pop())
+                return self._counted(self._kept.pop())
             while True:
                 self._require_wanted()
                 began_asking = time.monotonic()
                 with self._database.write() as tx:
-                    # Delays count from the store's clock, which is read once its lock is had.
-                    locked_at = time.monotonic()
                     answer = budgets.reserve(
                         tx,
-                        self._key,
+                        self._provider,
                         self._rates,
-                        self._wanted(),
+                        self._wanted(weight),
+                        keys=self._names,
+                        weight=weight,
                         horizon_seconds=self._horizon,
                         lead_seconds=self._lead,
+                        probe_seconds=self._probe_seconds,
                     )
                 # The answer should be here before its instant: the next call is asked for that much ahead.
                 self._lead = min(0.02, time.monotonic() - began_asking)
                 if not isinstance(answer, budgets.Later):
-                    granted = [(slot, locked_at + slot.delay_seconds) for slot in answer]
-                    self._kept, self._kept_until = granted[1:], locked_at + KEPT_SECONDS
-                    return self._counted(*granted[0])
+                    self._newest[answer[-1].key] = answer[-1].number
+                    slot, *self._kept = answer
+                    if self._kept and ctx is not None:
+                        ctx.at_end(self._give_back_kept)
+                    self._kept_until = slot.leaves_at - slot.delay_seconds + KEPT_SECONDS
+                    return self._counted(slot)
                 # A rate is waited for here; a hold is the job's to wait for, where people see it.
                 patience = min(self._patience, HOLD_PATIENCE_SECONDS) if answer.held else self._patience
                 self._wait(answer, began + patience)
 
-    def _wanted(self) -> int:
+    def _wanted(self, weight: int) -> int:
         """How many calls to ask for: no more than the job in hand is about to make."""
         ctx = current_context.get()
-        return max(1, min(self._at_once, ctx.calls_ahead)) if ctx is not None else 1
+        return max(1, min(self._at_once // weight, ctx.calls_ahead)) if ctx is not None else 1
 
-    def _counted(self, slot: budgets.Slot, leaves_at: float) -> tuple[budgets.Slot, float]:
+    def _counted(self, slot: budgets.Slot) -> budgets.Slot:
         ctx = current_context.get()
         if ctx is not None:
             ctx.calls_ahead -= 1
-        return slot, leaves_at
+        return slot
 
     def _give_back_kept(self) -> None:
         kept, self._kept = self._kept, []
         if kept:
             with self._database.write() as tx:
                 while kept:
-                    budgets.give_back(tx, kept.pop()[0])
+                    budgets.give_back(tx, kept.pop())
+
+    def _give_back(self, slot: budgets.Slot) -> None:
+        with self._database.write() as tx:
+            budgets.give_back(tx, slot)
+            if slot.probe is not None:
+                breakers.drop_probe(tx, self._provider, slot.probe)
 
     def _is_unwanted(self) -> bool:
         ctx = current_context.get()
@@ -124,54 +214,132 @@ class BudgetGate:
             raise BudgetSpent("the job that asked has ended", provider=self._provider, retry_after_seconds=0.0)
 
     def _wait(self, later: budgets.Later, give_up_at: float) -> None:
-        if time.monotonic() + later.delay_seconds > give_up_at:
+        """Sleep until a call may be asked for again; raises where that lies beyond what a thread is held for."""
+        delay = later.delay_seconds
+        if later.circuit is Circuit.HALF_OPEN:  # the probe's answer may be here any moment
+            delay = min(delay, PROBE_LOOK_SECONDS)
+        if time.monotonic() + delay <= give_up_at:
+            # Asked for a moment ahead, a call leaves at its instant although the store is slow.
+            ahead = 0.0 if later.held else min(self._horizon, ASKED_AHEAD_SECONDS)
+            time.sleep(delay - ahead + LEAST_NAP_SECONDS)
+            return
+        if later.circuit is Circuit.CLOSED:
             raise BudgetSpent(
-                f"{self._provider} may be asked again in {later.delay_seconds:.0f} s ({later.why})",
+                f"{self._provider} may be asked again in {delay:.0f} s ({later.why})",
                 provider=self._provider,
-                retry_after_seconds=later.delay_seconds,
+                retry_after_seconds=delay,
             )
-        time.sleep(later.delay_seconds)
+        after = delay if later.circuit is Circuit.OPEN else min(later.delay_seconds, PROBE_AGAIN_SECONDS)
+        raise CircuitOpen(
+            f"{self._provider} failed again and again; it is tried again in {after:.0f} s ({later.why})",
+            provider=self._provider,
+            retry_after_seconds=after,
+        )
 
-    def _leaves(self, slot: budgets.Slot, leaves_at: float) -> bool:
-        """Sleep until the slot; ``False``: it is void and was given back."""
-        ahead = leaves_at - time.monotonic()
+    def _leaves(self, slot: budgets.Slot) -> budgets.Slot | None:
+        """Sleep until the slot; ``None``: it is void and was given back."""
+        ahead = slot.leaves_at - time.monotonic()
         if ahead > LOOK_AGAIN_SECONDS:
             time.sleep(ahead - LOOK_AGAIN_SECONDS / 2)
             with self._database.read() as tx:
-                held = budgets.blocked(tx, self._key)
+                held = budgets.blocked(tx, self._provider, slot.key)
             if held is not None:
-                with self._database.write() as tx:
-                    budgets.give_back(tx, slot)
-                return False
-            ahead = leaves_at - time.monotonic()
+                self._give_back(slot)
+                return None
+            ahead = slot.leaves_at - time.monotonic()
         if ahead > 0:
             time.sleep(ahead)
         # Counted when it is sent: a late call would crowd its successors, so its instant is moved.
         aim = self._slack
-        while time.monotonic() - leaves_at > self._slack:
+        while time.monotonic() - slot.leaves_at > self._slack:
             with self._database.write() as tx:
                 moved = budgets.restamp(tx, slot, self._rates, aim)
-                if moved is None:
-                    budgets.give_back(tx, slot)
-                    return False
-                leaves_at = time.monotonic() + moved
+            if moved is None:
+                self._give_back(slot)
+                return None
+            slot = moved
             aim *= 2
-            time.sleep(max(0.0, leaves_at - time.monotonic()))
-        return True
+            time.sleep(max(0.0, slot.leaves_at - time.monotonic()))
+        return slot
 
-    def hold(self, why: str, seconds: float | None = None) -> float:
-        """No process may ask this provider before then; returns the seconds."""
+    def hold(
+        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+    ) -> float:
+        """No process may ask this provider, or use the grant's key, before then; returns the seconds."""
         self._give_back_kept()
+        slot = grant.slot if isinstance(grant, Spent) else None
+        first, most = FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS
+        if until_reset:
+            first, most = FIRST_QUOTA_SECONDS, LONGEST_QUOTA_SECONDS
+        resets = [rate for rate in self._rates if rate.period] if until_reset else []
         with self._database.write() as tx:
-            return budgets.hold(tx, self._key, why, seconds, first=FIRST_HOLD_SECONDS, most=LONGEST_HOLD_SECONDS)
+            if self._is_news:  # a refusal is an answer
+                breakers.passed(tx, self._provider, self._probe)
+            held = budgets.hold(
+                tx,
+                slot.key if slot else self._provider,
+                why,
+                seconds,
+                first=first,
+                most=most,
+                until_reset_of=resets[-1] if resets else None,
+            )
+        self._probe = None
+        return held
 
-    def passed(self) -> None:
-        """An answer came; only after a hold is there anything to write."""
-        if self._after_hold:
-            self._after_hold = False
-            with self._database.write() as tx:
-                budgets.passed(tx, self._key)
+    def passed(self, grant: Grant | None = None) -> None:
+        """An answer came; only after a hold or a failure is there anything to write."""
+        if not self._is_news:
+            return
+        slot = grant.slot if isinstance(grant, Spent) else None
+        probe, self._probe, self._is_news = self._probe, None, False
+        with self._database.write() as tx:
+            budgets.passed(tx, self._provider, *([slot.key] if slot else self._names))
+            breakers.passed(tx, self._provider, probe)
 
-    def left(self) -> budgets.Usage:
+    def failed(self, why: str) -> None:
+        """No answer came; after several in a row no process asks this provider for a while."""
+        probe, self._probe = self._probe, None
+        with self._database.write() as tx:
+            opened = breakers.failed(tx, self._provider, why, probe)
+        self._is_news = True
+        if opened is not None:
+            self._give_back_kept()
+
+    def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
+        """Where the vendor counts more than we do in its window, the rest is booked as spent by others.
+
+        Our count is that of a window as long that ends now: vendors' windows begin at any instant within it.
+        """
+        slot = grant.slot if isinstance(grant, Spent) else None
+        if slot is None:
+            return
+        known = self._counts.get((slot.key, window_seconds))
+        newest = max(slot.number, self._newest.get(slot.key, 0))
+        if known and time.monotonic() < known.good_until and calls <= known.ours + newest - known.newest:
+            return
+        # A call of a budget that the vendor resets by the calendar is counted by the calendar here too.
+        alike = next((rate for rate in self._rates if rate.period and rate.seconds == window_seconds), None)
+        since = (alike or Rate(window_seconds, 1)).counts_since(slot.at)
+        with self._database.write() as tx:
+            ours, newest = budgets.book(tx, slot.key, self._rates, calls, since)
+        good_until = time.monotonic() + min(COUNT_KNOWN_SECONDS, window_seconds / 10)
+        self._counts[slot.key, window_seconds] = _Count(ours, newest, good_until)
+        self._newest[slot.key] = newest
+
+    def standing(self) -> Standing:
         with self._database.read() as tx:
-            return budgets.usage(tx, self._key, self._rates)
+            whole = budgets.usage(tx, self._provider, self._rates)
+            keys = tuple(budgets.usage(tx, name, self._rates) for name in self._names)
+            return Standing(keys or (whole,), whole.hold, breakers.look(tx, self._provider))
+
+
+def key_name(provider: str, api_key: str) -> str:
+    """A key's name in the store: nobody can tell the key from it."""
+    digest = hashlib.sha256(f"{provider} {api_key}".encode()).hexdigest()
+    return f"{provider}/{digest[:12]}"
+
+
+def setting_of_keys(provider: str) -> str:
+    """Where a provider's keys are set, to be typed."""
+    return f'providers.{provider}.api_keys = ["..."], or MARKETJOBS_PROVIDERS__{provider.upper()}__API_KEYS=\'["..."]\''

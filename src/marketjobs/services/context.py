@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,7 @@ class JobContext:
         """Calls of its provider that it is about to make; the budget grants some at a time."""
         self.depth = 0
         self._over = False
+        self._at_end: list[Callable[[], None]] = []
 
     @property
     def is_over(self) -> bool:
@@ -40,6 +41,14 @@ class JobContext:
     def close(self) -> None:
         """The execution is over; what its heart says from now on is of another job."""
         self._over = True
+        while self._at_end:
+            with suppress(MarketJobsError):  # what is not given back to a store that is away counts as used
+                self._at_end.pop()()
+
+    def at_end(self, give_back: Callable[[], None]) -> None:
+        """Call this once the execution is over: what the job took and did not use is others' then."""
+        if give_back not in self._at_end:
+            self._at_end.append(give_back)
 
     @property
     def settled(self) -> list[JsonDict]:

@@ -10,12 +10,12 @@ from pathlib import Path
 from marketjobs import config
 from marketjobs.config import Settings
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.errors import BudgetSpent, ConfigError, MarketJobsError
-from marketjobs.providers.base import provider_class, provider_names
-from marketjobs.services import loop, vendors, workers
+from marketjobs.errors import ConfigError, MarketJobsError
+from marketjobs.providers.base import provider_names
+from marketjobs.services import providers, workers
+from marketjobs.services.providers import ERROR, OK, WARNING
 from marketjobs.services.runtime import Runtime
 
-OK, WARNING, ERROR = "ok", "warning", "error"
 NETWORK_FILE_SYSTEMS = (
     "nfs",
     "nfs4",
@@ -65,7 +65,8 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
         return [*findings, Finding("workers, providers", WARNING, "not looked at: that takes the database", mend_first)]
     findings += _workers(runtime)
     for name in provider_names():
-        findings.append(_provider(runtime, name))
+        probe = providers.probe(runtime, name)
+        findings.append(Finding(f"provider {name}", probe.verdict, probe.found, probe.fix))
     return findings
 
 
@@ -141,27 +142,4 @@ def _workers(runtime: Runtime) -> Iterator[Finding]:
             OK if inline else WARNING,
             "none is running" + ("; commands that wait run their job themselves" if inline else ""),
             "marketjobs worker",
-        )
-
-
-def _provider(runtime: Runtime, name: str) -> Finding:
-    title = f"provider {name}"
-    try:
-        cls = provider_class(name)
-        if not runtime.settings.providers.of(name).enabled:
-            return Finding(title, OK, "switched off")
-        usage = vendors.gate(runtime, name).left()
-        left = ", ".join(f"{calls} of {rate}" for rate, calls in usage.left)
-        if cls.needs_network:
-            loop.run(runtime.provider(name).probe())
-            return Finding(title, OK, f"answers; budget left {left}")
-        return Finding(title, OK, "needs no network")
-    except BudgetSpent as exc:
-        return Finding(title, WARNING, exc.message, "wait; jobs go on by themselves")
-    except MarketJobsError as exc:
-        return Finding(
-            title,
-            ERROR,
-            f"{exc.cause}: {exc.message}",
-            _fix(exc, "check the network, [network] proxy and ca_bundle"),
         )

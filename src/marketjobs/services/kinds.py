@@ -76,6 +76,9 @@ KINDS = {
     kind.name: kind
     for kind in (
         Kind(PREFIX + "fetch_market_data", "market_data", "marketjobs.services.bars"),
+        Kind(PREFIX + "update_prices", "market_data", "marketjobs.services.quotes"),
+        Kind(PREFIX + "fetch_asset_info", "market_data", "marketjobs.services.profiles"),
+        Kind(PREFIX + "fetch_news", "news", "marketjobs.services.news"),
         Kind(PREFIX + "sync_history", "market_data", "marketjobs.services.sync:HISTORY"),
         Kind(PREFIX + "sync_intraday", "market_data", "marketjobs.services.sync:INTRADAY"),
     )

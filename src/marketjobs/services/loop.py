@@ -43,3 +43,9 @@ def run(work: Coroutine[Any, Any, T], *, on_start: Callable[[Callable[[], None]]
             task.cancel()
         if left:
             loop.run_until_complete(asyncio.gather(*left, return_exceptions=True))
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Of errors that came together the first; groups may lie in groups."""
+    error = group.exceptions[0]
+    return first_of(error) if isinstance(error, BaseExceptionGroup) else error

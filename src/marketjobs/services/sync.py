@@ -6,18 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from marketjobs.domain import reports
-from marketjobs.domain.assets import AssetClass, normalise_symbols
+from marketjobs.domain.assets import normalise_symbols
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict, Part
 from marketjobs.domain.jobs import split as split_runs
 from marketjobs.errors import InvalidInput, ProviderMismatch
-from marketjobs.providers.base import Provider
+from marketjobs.providers.base import provider_class
 from marketjobs.services import bars, universe
 from marketjobs.services.bar_plan import refuse_mixture
 from marketjobs.services.bar_request import ARGUMENTS as FETCH_ARGUMENTS
 from marketjobs.services.context import JobContext
+from marketjobs.services.failover import chain, class_of, require_usable
 from marketjobs.services.runtime import Runtime
-from marketjobs.services.vendors import DEFAULT_PROVIDER, require_enabled
 from marketjobs.storage import bar_state
 
 ARGUMENTS = (*FETCH_ARGUMENTS, "group", "batch_size", "delay_seconds")
@@ -70,16 +70,18 @@ class Sync:
             period = defaults.intraday_period if self.is_intraday else defaults.history_period
         batch = _number(arguments, "batch_size", defaults.batch_size, 1, MOST_IN_A_BATCH, int)
         delay = _number(arguments, "delay_seconds", defaults.delay_seconds, 0, LONGEST_DELAY_SECONDS)
-        provider = require_enabled(runtime.settings, arguments.get("provider") or DEFAULT_PROVIDER)
+        only = arguments.get("provider")
+        if only is not None:
+            require_usable(runtime.settings, only)
         named: list[str] = []
         skipped: list[Skipped] = []
         if arguments.get("symbols") is not None:
             named += normalise_symbols(arguments["symbols"])
         if not named or arguments.get("group") is not None:
-            active, skipped = _active(runtime, provider, arguments.get("group"))
+            active, skipped = _active(runtime, interval, only, arguments.get("group"))
             named = list(dict.fromkeys([*named, *active]))
         if not named:
-            raise _nothing(provider, arguments.get("group"), skipped)
+            raise _nothing(only, arguments.get("group"), skipped)
         fetch = {name: arguments.get(name) for name in FETCH_ARGUMENTS}
         fetch |= {"symbols": named, "interval": interval.value, "period": period}
         return bars.prepare(runtime, fetch) | {"batch_size": batch, "delay_seconds": delay}, skipped
@@ -135,34 +137,40 @@ def _command(kind: Sync) -> str:
     return kind.name.replace("_", "-")
 
 
-def _active(runtime: Runtime, provider: type[Provider], group: str | None) -> tuple[list[str], list[Skipped]]:
-    """The active assets that a provider can serve, and those that it can't."""
-    can = provider.capabilities.asset_classes
+def _active(
+    runtime: Runtime, interval: Interval, only: str | None, group: str | None
+) -> tuple[list[str], list[Skipped]]:
+    """The active assets that somebody can serve (``only``: this provider), and those that nobody can."""
     symbols: list[str] = []
     skipped: list[Skipped] = []
     active = universe.active(runtime, group)
     with runtime.database.read() as tx:
         suppliers = bar_state.suppliers(tx, [asset.id for asset in active])
     for asset in active:
-        if asset.asset_class != AssetClass.UNKNOWN and asset.asset_class not in can:
-            skipped.append(Skipped(asset.symbol, f"{provider.name} has no {asset.asset_class}"))
+        asset_class = class_of(asset.symbol, asset.asset_class)
+        links = chain(runtime.settings, asset_class, lambda can: can.refusal(interval), only)
+        usable = [link.name for link in links if link.refusal is None]
+        if not usable:
+            assert links[0].refusal is not None
+            skipped.append(Skipped(asset.symbol, links[0].refusal.message))
             continue
         try:
-            refuse_mixture(asset.symbol, provider, suppliers[asset.id])
+            refuse_mixture(asset.symbol, provider_class(usable[0]), suppliers[asset.id])
         except ProviderMismatch:
-            skipped.append(Skipped(asset.symbol, f"its bars are never mixed with {provider.name}'s"))
+            skipped.append(Skipped(asset.symbol, f"its bars are never mixed with {usable[0]}'s"))
         else:
             symbols.append(asset.symbol)
     return symbols, skipped
 
 
-def _nothing(provider: type[Provider], group: str | None, skipped: Sequence[Skipped]) -> InvalidInput:
+def _nothing(only: str | None, group: str | None, skipped: Sequence[Skipped]) -> InvalidInput:
     where = "" if group is None else f" in group {group}"
     if not skipped:
         return InvalidInput(f"no asset{where} is active", hint="marketjobs assets add AAPL MSFT")
     first = skipped[0]
     return InvalidInput(
-        f"{provider.name} can serve none of the {len(skipped)} active assets{where}: {first.symbol}: {first.reason}",
+        f"{only or 'nobody'} can serve {'none' if only else 'any'} of the {len(skipped)} active assets{where}:"
+        f" {first.symbol}: {first.reason}",
         hint="marketjobs assets add AAPL MSFT, or another --provider",
     )
 

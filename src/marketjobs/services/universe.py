@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NoReturn
 
-from marketjobs.domain.assets import asset_class_of, normalise_group, normalise_symbol, normalise_symbols
+from marketjobs.domain.assets import Listing, asset_class_of, normalise_group, normalise_symbol, normalise_symbols
 from marketjobs.domain.intervals import Interval, day_of, stamp_of, stamp_text
-from marketjobs.domain.ranges import Range
+from marketjobs.domain.ranges import Range, parse_day
 from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
+from marketjobs.providers.base import provider_class
 from marketjobs.services.runtime import Runtime
-from marketjobs.storage import assets, bars, groups
+from marketjobs.storage import assets, bars, groups, news, profiles, quotes
 from marketjobs.storage.assets import Alias, AssetRecord
 from marketjobs.storage.database import Transaction
+from marketjobs.storage.profiles import ReadProfile
+from marketjobs.storage.quotes import ReadQuote
+
+MAX_NAME_LENGTH = 100
 
 
 def active_symbols(runtime: Runtime, group: str | None = None) -> list[str]:
@@ -56,6 +62,14 @@ def refuse_renamed(tx: Transaction, symbol: str) -> None:
     refusal = renamings(tx, [symbol]).get(symbol)
     if refusal is not None:
         raise refusal
+
+
+def refuse_unknown(tx: Transaction, symbol: str) -> NoReturn:
+    """Raises AssetRenamed, or AssetNotFound with what comes near; asked where no asset has the symbol."""
+    refuse_renamed(tx, symbol)
+    near = assets.near(tx, symbol)
+    meant = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise AssetNotFound(f"nothing is stored of {symbol}{meant}", hint=f"marketjobs fetch-market-data -s {symbol}")
 
 
 def renamings(tx: Transaction, symbols: Sequence[str]) -> dict[str, AssetRenamed]:
@@ -169,24 +183,60 @@ def remove(runtime: Runtime, symbols: Iterable[str], *, purge: bool = False) -> 
     return (assets.purge if purge else assets.deactivate)(runtime.database, wanted)
 
 
-def rename(runtime: Runtime, old: str, new: str) -> None:
-    """An asset's ticker has changed: its bars stay, the old symbol is remembered as an alias that ended today.
+def rename(runtime: Runtime, old: str, new: str, since: str | None = None) -> None:
+    """An asset's ticker has changed: its bars stay, the old symbol is remembered as an alias that ended on the day
+    ``since`` (ISO; ``None``: today), at vendors too.
 
     Raises:
         AssetNotFound: no asset has the old symbol.
-        InvalidInput: another one has the new symbol.
+        InvalidInput: another one has the new symbol, or the day lies ahead.
     """
     before, after = normalise_symbol(old), normalise_symbol(new)
     if before == after:
         raise InvalidInput(f"{before} is called {before} already")
     with runtime.database.write() as tx:
+        day = _past_day(tx, since)
         asset = _known(tx, [before])[before]
         if assets.ids(tx, [after]):
             raise InvalidInput(
                 f"there is an asset {after} already: {before} was not renamed",
                 hint=f"if its bars are not wanted: marketjobs assets remove {after} --purge",
             )
-        assets.rename(tx, asset, before, after, stamp_of(day_of(int(tx.now()))))
+        assets.rename(tx, asset, before, after, day)
+
+
+def set_alias(
+    runtime: Runtime, symbol: str, provider: str, name: str, currency: str | None = None, since: str | None = None
+) -> str:
+    """What a vendor calls an asset, from a day on (ISO; ``None``: ever since); the asset is made where it is new.
+    Returns our symbol.
+
+    Raises:
+        UnknownProvider: there is no such provider.
+        InvalidInput: the name can't be one, or the day lies ahead.
+    """
+    wanted = normalise_symbol(symbol)
+    provider_class(provider)
+    if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
+        raise InvalidInput(f"a vendor's name for an asset has 1 to {MAX_NAME_LENGTH} printable characters")
+    with runtime.database.write() as tx:
+        refusal = renamings(tx, [wanted]).get(wanted) if not assets.ids(tx, [wanted]) else None
+        if refusal is not None:
+            raise refusal
+        asset = assets.ensure_in(tx, [wanted])[wanted]
+        assets.lock(tx, [asset])
+        day = None if since is None else _past_day(tx, since)
+        assets.name_at(tx, asset, provider, Listing(name.strip(), currency), day)
+    return wanted
+
+
+def _past_day(tx: Transaction, text: str | None) -> int:
+    """The stamp of a day that is not ahead; of today where none is given."""
+    today = stamp_of(day_of(int(tx.now())))
+    day = today if text is None else stamp_of(parse_day(text))
+    if day > today:
+        raise InvalidInput(f"{text} lies in the future")
+    return day
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +259,9 @@ class AssetView:
     aliases: list[Alias]
     series: list[StoredSeries]
     actions: dict[str, int]
+    quote: ReadQuote | None = None
+    profile: ReadProfile | None = None
+    stories: int = 0
 
 
 def view(runtime: Runtime, symbol: str) -> AssetView:
@@ -221,8 +274,7 @@ def view(runtime: Runtime, symbol: str) -> AssetView:
     with runtime.database.read() as tx:
         record = assets.get_in(tx, wanted)
         if record is None:
-            refuse_renamed(tx, wanted)
-            raise AssetNotFound(f"no such asset: {wanted}", hint=f"marketjobs assets add {wanted}")
+            refuse_unknown(tx, wanted)
         series = []
         for unit in Interval:
             first, last = bars.span(tx, record.id, unit)
@@ -232,4 +284,13 @@ def view(runtime: Runtime, symbol: str) -> AssetView:
         actions: dict[str, int] = {}
         for _, kind in bars.actions(tx, record.id):
             actions[kind] = actions.get(kind, 0) + 1
-        return AssetView(record, groups.of_asset(tx, record.id), assets.aliases(tx, record.id), series, actions)
+        return AssetView(
+            record,
+            groups.of_asset(tx, record.id),
+            assets.aliases(tx, record.id),
+            series,
+            actions,
+            next(iter(quotes.read(tx, [wanted])), None),
+            profiles.get(tx, record.id),
+            news.count(tx, record.id),
+        )

@@ -8,8 +8,6 @@ from marketjobs.providers.base import Connection, Provider, provider_class
 from marketjobs.services.budgets import BudgetGate
 from marketjobs.services.runtime import Runtime
 
-DEFAULT_PROVIDER = "yahoo"
-
 
 def require_enabled(settings: Settings, name: str) -> type[Provider]:
     """The class of a provider that may be asked.
@@ -25,9 +23,28 @@ def require_enabled(settings: Settings, name: str) -> type[Provider]:
 
 
 def gate(runtime: Runtime, name: str) -> BudgetGate:
+    """Raises UnknownProvider."""
     section = runtime.settings.providers.of(name)
-    rates = section.rates if isinstance(section, ProviderSettings) else ()
-    return BudgetGate(runtime.database, name, name, rates, runtime.patience_seconds)
+    if not isinstance(section, ProviderSettings):
+        return BudgetGate(runtime.database, name, (), runtime.patience_seconds)
+    return BudgetGate(
+        runtime.database,
+        name,
+        section.rates,
+        runtime.patience_seconds,
+        api_keys=api_keys(runtime, name),
+        needs_key=provider_class(name).capabilities.needs_key,
+        answer_seconds=section.timeout_seconds,
+    )
+
+
+def api_keys(runtime: Runtime, name: str) -> list[str]:
+    """The keys that a provider's requests carry, each once.  Raises UnknownProvider."""
+    section = runtime.settings.providers.of(name)
+    has = provider_class(name).capabilities
+    if not isinstance(section, ProviderSettings) or not (has.takes_keys or has.needs_key):
+        return []
+    return list(dict.fromkeys(key.reveal() for key in section.api_keys))
 
 
 def opened(runtime: Runtime, name: str) -> Provider:
@@ -42,11 +59,11 @@ def opened(runtime: Runtime, name: str) -> Provider:
         Connection(
             gate=gate(runtime, name),
             base_url=section.base_url,
-            api_keys=tuple(key.reveal() for key in section.api_keys),
             timeout_seconds=section.timeout_seconds,
             max_connections=section.max_connections,
             proxy=settings.network.proxy or None,
             ca_bundle=settings.network.ca_bundle or None,
             cache_folder=cache_folder,
+            options={name: getattr(section, name) for name in section.keys if name not in ProviderSettings.keys},
         )
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from marketjobs.config import QUEUES, Settings
 from marketjobs.domain.intervals import iso
@@ -37,8 +37,18 @@ def result_json(job: Job) -> JsonDict:
     }
 
 
+def asked_of(outcomes: Sequence[JsonDict]) -> list[JsonDict]:
+    """Who did not serve which symbols of a job, and why: an entry a provider and cause, in the order of asking."""
+    found: dict[tuple[str, str], JsonDict] = {}
+    for outcome in outcomes:
+        for one in outcome.get("asked", ()):
+            entry = found.setdefault((one["provider"], one["cause"]), one | {"symbols": []})
+            entry["symbols"].append(outcome["symbol"])
+    return list(found.values())
+
+
 def status_json(job: Job) -> JsonDict:
-    """A job without its result, with what it does now."""
+    """A job without its result, with what it does now, and who did not serve its symbols so far."""
     return {
         "job_id": job.id,
         "task": job.task,
@@ -58,6 +68,7 @@ def status_json(job: Job) -> JsonDict:
         "worker": job.owner,
         "cancel_requested": job.cancel_requested,
         "error": _error(job),
+        "asked": asked_of((job.result or {}).get("symbols") or job.outcomes),
     }
 
 

@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marketjobs.domain.assets import AssetClass, AssetFacts
+from marketjobs.domain.assets import AssetClass, AssetFacts, Listing
 from marketjobs.storage.database import Database, Transaction
 from marketjobs.storage.many import among, chunks, insert_many
 
 ACTIVE, INACTIVE = "active", "inactive"
 EVERYBODY = "marketjobs"
 """The "provider" of an alias that people used, not one vendor: the symbol before a renaming."""
+NEAR, SHOWN_NEAR = 0.7, 3
 _COLUMNS = "a.id, a.symbol, a.name, a.asset_class, a.currency, a.exchange, a.timezone, a.status"
 
 
@@ -115,6 +116,9 @@ def deactivate(database: Database, symbols: Sequence[str]) -> list[str]:
 
 
 _OF_AN_ASSET = (
+    "quote",
+    "asset_profile",
+    "news_asset",
     "price_bar",
     "bar_supplier",
     "bar_coverage",
@@ -146,17 +150,35 @@ def update(tx: Transaction, asset: int, values: Mapping[str, Any]) -> bool:
     return tx.run(f"UPDATE asset SET {sets} WHERE id = :id AND ({differs})", dict(values) | {"id": asset}) > 0
 
 
-def rename(tx: Transaction, asset: int, old: str, new: str, today: int) -> None:
-    """Give an asset another symbol; the old one stays as an alias that ended ``today`` (a stamp)."""
+def rename(tx: Transaction, asset: int, old: str, new: str, day: int) -> None:
+    """Give an asset another symbol; the old one stays as an alias that ended on a ``day`` (a stamp), at vendors too."""
+    values = {"asset": asset, "old": old, "day": day}
     tx.run(
-        "UPDATE asset_alias SET valid_to = :today WHERE asset_id = :asset AND symbol = :old AND valid_to IS NULL",
-        {"asset": asset, "old": old, "today": today},
+        "UPDATE asset_alias SET valid_to = :day WHERE asset_id = :asset AND symbol = :old AND valid_to IS NULL", values
     )
     tx.run(
-        "INSERT INTO asset_alias (asset_id, provider, symbol, valid_to) VALUES (:asset, :provider, :old, :today)",
-        {"asset": asset, "provider": EVERYBODY, "old": old, "today": today},
+        "INSERT INTO asset_alias (asset_id, provider, symbol, valid_to) VALUES (:asset, :provider, :old, :day)",
+        values | {"provider": EVERYBODY},
     )
     tx.run("UPDATE asset SET symbol = :new WHERE id = :asset", {"asset": asset, "new": new})
+
+
+def name_at(tx: Transaction, asset: int, provider: str, listing: Listing, day: int | None) -> None:
+    """A vendor's name for an asset from a ``day`` on (a stamp; ``None``: ever since), instead of the one before."""
+    key = {"asset": asset, "provider": provider}
+    if day is None:
+        tx.run("DELETE FROM asset_alias WHERE asset_id = :asset AND provider = :provider", key)
+    else:
+        tx.run(
+            "UPDATE asset_alias SET valid_to = :day WHERE asset_id = :asset AND provider = :provider"
+            " AND (valid_to IS NULL OR valid_to > :day)",
+            key | {"day": day},
+        )
+    tx.run(
+        "INSERT INTO asset_alias (asset_id, provider, symbol, currency, valid_from)"
+        " VALUES (:asset, :provider, :symbol, :currency, :day)",
+        key | {"symbol": listing.symbol, "currency": listing.currency, "day": day},
+    )
 
 
 def renamed(tx: Transaction, symbols: Sequence[str]) -> dict[str, Renamed]:
@@ -173,6 +195,32 @@ def renamed(tx: Transaction, symbols: Sequence[str]) -> dict[str, Renamed]:
     return found
 
 
+def known_as(tx: Transaction, names: Sequence[str], provider: str) -> dict[str, int]:
+    """The assets that a provider means by these names of its own, else those that go by them with us."""
+    found = ids(tx, names)
+    for part in chunks(names):
+        marks = ", ".join("?" * len(part))
+        found.update(
+            tx.tuples(
+                f"SELECT symbol, asset_id FROM asset_alias WHERE provider = ? AND symbol IN ({marks})"
+                " AND valid_to IS NULL",
+                (provider, *part),
+            )
+        )
+    return found
+
+
+def listings(tx: Transaction, asset_ids: Iterable[int], day: int) -> dict[tuple[int, str], Listing]:
+    """(asset, provider) -> how the provider names the asset on a day (a stamp), as far as an alias says so."""
+    rows = tx.tuples(
+        f"SELECT asset_id, provider, symbol, currency FROM asset_alias WHERE asset_id IN {among(asset_ids)}"
+        " AND provider <> ? AND (valid_from IS NULL OR valid_from <= ?) AND (valid_to IS NULL OR valid_to > ?)"
+        " ORDER BY id",
+        (EVERYBODY, day, day),
+    )
+    return {(asset, provider): Listing(symbol, currency) for asset, provider, symbol, currency in rows}
+
+
 def aliases(tx: Transaction, asset: int) -> list[Alias]:
     rows = tx.all(
         "SELECT provider, symbol, valid_from, valid_to FROM asset_alias WHERE asset_id = :asset ORDER BY id",
@@ -181,12 +229,18 @@ def aliases(tx: Transaction, asset: int) -> list[Alias]:
     return [Alias(row["provider"], row["symbol"], row["valid_from"], row["valid_to"]) for row in rows]
 
 
-def describe(tx: Transaction, facts: Mapping[str, AssetFacts], provider: str) -> None:
-    """Write what a vendor said about assets, where it is new, and the vendor's symbol as an alias."""
+def describe(
+    tx: Transaction, facts: Mapping[str, AssetFacts], provider: str, listings: Mapping[str, Listing] | None = None
+) -> None:
+    """Write what a vendor said about assets, where it is new, and its name for them as an alias.
+
+    Args:
+        facts: by our symbol.
+        listings: the vendor's name for each of them; for those that are not in it the vendor has ours.
+    """
+    named = {symbol: (listings or {}).get(symbol) or Listing(symbol, facts[symbol].currency) for symbol in facts}
     for part in chunks(list(facts)):
-        marks = ", ".join("?" * len(part))
-        rows = tx.tuples(f"SELECT {_COLUMNS} FROM asset AS a WHERE a.symbol IN ({marks})", tuple(part))
-        found = {record.symbol: record for record in (AssetRecord(*row) for row in rows)}
+        found = records(tx, part)
         changed = [
             (*said, found[symbol].id) for symbol in sorted(found) if (said := _said(found[symbol], facts[symbol]))
         ]
@@ -204,9 +258,9 @@ def describe(tx: Transaction, facts: Mapping[str, AssetFacts], provider: str) ->
             tx,
             "INSERT INTO asset_alias (asset_id, provider, symbol, currency)",
             [
-                (found[symbol].id, provider, symbol, facts[symbol].currency)
+                (found[symbol].id, provider, named[symbol].symbol, named[symbol].currency)
                 for symbol in sorted(found)
-                if (found[symbol].id, symbol) not in known
+                if (found[symbol].id, named[symbol].symbol) not in known
             ],
         )
 
@@ -218,7 +272,7 @@ def _said(record: AssetRecord, facts: AssetFacts) -> tuple[str | None, ...]:
     said = (
         facts.name or record.name,
         asset_class,
-        facts.currency or record.currency,
+        record.currency or facts.currency,  # another one is refused, or means another unit
         facts.exchange or record.exchange,
         facts.timezone or record.timezone,
     )
@@ -233,6 +287,27 @@ def listed_in(tx: Transaction, *, active_only: bool = False, group: int | None =
 
 def symbols_in(tx: Transaction, *, active_only: bool = False, group: int | None = None) -> list[str]:
     return sorted(row[0] for row in tx.tuples(*_query("a.symbol", active_only, group)))
+
+
+def near(tx: Transaction, symbol: str) -> list[str]:
+    """Symbols of assets that have a text as a word of their name, or as nearly their symbol; at most three."""
+    from difflib import get_close_matches  # only for who mistyped
+
+    named = dict(tx.tuples("SELECT symbol, name FROM asset ORDER BY symbol"))
+    word = symbol.lower()
+    by_name = [one for one, name in named.items() if name and word in name.lower().split()]
+    close = get_close_matches(symbol, list(named), n=SHOWN_NEAR, cutoff=NEAR)
+    return [one for one in dict.fromkeys([*by_name, *close]) if one != symbol][:SHOWN_NEAR]
+
+
+def records(tx: Transaction, symbols: Sequence[str]) -> dict[str, AssetRecord]:
+    """Those of these symbols that are assets."""
+    found: dict[str, AssetRecord] = {}
+    for part in chunks(symbols):
+        marks = ", ".join("?" * len(part))
+        rows = tx.tuples(f"SELECT {_COLUMNS} FROM asset AS a WHERE a.symbol IN ({marks})", tuple(part))
+        found.update((record.symbol, record) for record in (AssetRecord(*row) for row in rows))
+    return found
 
 
 def get_in(tx: Transaction, symbol: str) -> AssetRecord | None:

@@ -126,14 +126,14 @@ def stored_parts(
         found: list[list[StoredBar]] = [[] for _ in some]
         # Whole numbers all of them: nothing to bind, and any number of them fits.
         values = ", ".join(f"({number}, {asset}, {a}, {b})" for number, (asset, a, b) in enumerate(some))
-        for number, stamp, close, adj_close, provisional in tx.tuples(
+        for number, stamp, close, adj_close, provisional, provider in tx.tuples(
             f"""
             WITH part (number, asset, a, b) AS (VALUES {values})
-            SELECT part.number, bar.ts, bar.close, bar.adj_close, bar.provisional
+            SELECT part.number, bar.ts, bar.close, bar.adj_close, bar.provisional, bar.provider_id
             FROM part JOIN price_bar AS bar ON bar.asset_id = part.asset AND bar.interval = {interval.code}
                                            AND bar.ts BETWEEN part.a AND part.b
             ORDER BY part.number, bar.ts
             """
         ):
-            found[number].append(StoredBar(stamp, close, adj_close, bool(provisional)))
+            found[number].append(StoredBar(stamp, close, adj_close, bool(provisional), provider))
         yield from found

@@ -95,6 +95,45 @@ def supplied_before(tx: Transaction, asset: int, interval: Interval, name: str, 
     return row is not None
 
 
+def provider_ids(tx: Transaction) -> dict[str, int]:
+    """The number of each that ever supplied a row."""
+    return dict(tx.tuples("SELECT name, id FROM provider"))
+
+
+def supplied_span(
+    tx: Transaction, asset: int, interval: Interval, suppliers: Iterable[int], give_up_after: int
+) -> tuple[int, int] | None:
+    """First and last stamp of the bars of some suppliers, but for those asked for in vain so often; ``None``: there
+    are none.  It walks through the series."""
+    row = tx.first(
+        f"""
+        SELECT min(ts) AS first, max(ts) AS last FROM price_bar AS bar
+        WHERE asset_id = :asset AND interval = :interval AND provider_id IN {among(suppliers)} AND NOT EXISTS (
+            SELECT 1 FROM bar_gap WHERE asset_id = :asset AND interval = :interval AND ts = bar.ts AND times >= :times
+        )
+        """,
+        {"asset": asset, "interval": interval.code, "times": give_up_after},
+    )
+    return None if row is None or row["first"] is None else (row["first"], row["last"])
+
+
+def hand_over(
+    tx: Transaction,
+    asset: int,
+    interval: Interval,
+    stamps: Iterable[int],
+    suppliers: Iterable[int],
+    provider: int,
+    fetched_at: int,
+) -> int:
+    """Bars of some suppliers that another provider now gives too become its own; how many did."""
+    return tx.run_many(
+        "UPDATE price_bar SET provider_id = ?, fetched_at = ?"
+        f" WHERE asset_id = ? AND interval = ? AND ts = ? AND provider_id IN {among(suppliers)}",
+        [(provider, fetched_at, asset, interval.code, stamp) for stamp in stamps],
+    )
+
+
 def coverage(tx: Transaction, asset: int, interval: Interval) -> tuple[Range, ...]:
     """Days that were asked for and answered, ascending."""
     rows = tx.all(
@@ -127,11 +166,14 @@ def overlap_end(tx: Transaction, asset: int, interval: Interval, start: int, cou
 def stored_bars(tx: Transaction, asset: int, interval: Interval, start: int, end: int) -> list[StoredBar]:
     """Ascending by stamp, from ``start`` to ``end``, both included."""
     rows = tx.all(
-        "SELECT ts, close, adj_close, provisional FROM price_bar WHERE asset_id = :asset AND interval = :interval"
-        " AND ts BETWEEN :start AND :end ORDER BY ts",
+        "SELECT ts, close, adj_close, provisional, provider_id FROM price_bar"
+        " WHERE asset_id = :asset AND interval = :interval AND ts BETWEEN :start AND :end ORDER BY ts",
         {"asset": asset, "interval": interval.code, "start": start, "end": end},
     )
-    return [StoredBar(row["ts"], row["close"], row["adj_close"], bool(row["provisional"])) for row in rows]
+    return [
+        StoredBar(row["ts"], row["close"], row["adj_close"], bool(row["provisional"]), row["provider_id"])
+        for row in rows
+    ]
 
 
 def upsert(

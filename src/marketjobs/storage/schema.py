@@ -9,9 +9,9 @@ from typing import Any
 from marketjobs.errors import SchemaMismatch
 from marketjobs.storage.database import Database
 
-HEAD = "0008"
+HEAD = "0010"
 """The newest migration; a test compares it with migrations/versions."""
-KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008")
+KNOWN = ("0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010")
 MIGRATION_PATIENCE_SECONDS = 60.0
 
 

@@ -159,6 +159,106 @@ class CorporateAction(SQLModel, table=True):
     fetched_at: int = Field(sa_column=Column(BigInteger, nullable=False))
 
 
+class QuoteRow(SQLModel, table=True):
+    """The latest price of an asset; `domain.quotes.Quote` says what each column means."""
+
+    __tablename__ = "quote"
+
+    asset_id: int = Field(
+        sa_column=Column(ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+    price: float = Field(sa_column=Column(Float(53), nullable=False))
+    at: float = Field(sa_column=Column(Float(53), nullable=False))
+    currency: str | None = Field(sa_column=Column(Text))
+    change_percent: float | None = Field(sa_column=Column(Float(53)))
+    previous_close: float | None = Field(sa_column=Column(Float(53)))
+    day_open: float | None = Field(sa_column=Column(Float(53)))
+    day_high: float | None = Field(sa_column=Column(Float(53)))
+    day_low: float | None = Field(sa_column=Column(Float(53)))
+    volume: float | None = Field(sa_column=Column(Float(53)))
+    market_cap: float | None = Field(sa_column=Column(Float(53)))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    fetched_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class AssetProfile(SQLModel, table=True):
+    """What an issuer is; ``figures`` is JSON, by the names of `domain.profiles.FIGURES`."""
+
+    __tablename__ = "asset_profile"
+
+    asset_id: int = Field(
+        sa_column=Column(ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+    sector: str | None = Field(sa_column=Column(Text))
+    industry: str | None = Field(sa_column=Column(Text))
+    country: str | None = Field(sa_column=Column(Text))
+    website: str | None = Field(sa_column=Column(Text))
+    summary: str | None = Field(sa_column=Column(Text))
+    employees: int | None = Field(sa_column=Column(BigInteger))
+    figures: str = Field(sa_column=Column(Text, nullable=False))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    fetched_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class NewsArticle(SQLModel, table=True):
+    """A story.  ``identity``: the first of the names that make it the same story again (`news_name` has them all);
+    ``published_at`` is the time of its first sight where it has no date, and ``is_dated`` says so."""
+
+    __tablename__ = "news_article"
+    __table_args__ = (
+        Index("ux_news_article_identity", "identity", unique=True),
+        Index("ix_news_article_published", "published_at"),
+    )
+
+    id: int | None = Field(default=None, primary_key=True)
+    identity: str = Field(sa_column=Column(Text, nullable=False))
+    guid: str | None = Field(sa_column=Column(Text))
+    url: str | None = Field(sa_column=Column(Text))
+    title: str = Field(sa_column=Column(Text, nullable=False))
+    summary: str | None = Field(sa_column=Column(Text))
+    source: str | None = Field(sa_column=Column(Text))
+    published_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    is_dated: int = Field(sa_column=Column(SmallInteger, nullable=False))
+    provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    first_seen_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
+class NewsName(SQLModel, table=True):
+    """What a story is known by: its guid, its address, else title and day (`domain.news.names`)."""
+
+    __tablename__ = "news_name"
+    __table_args__ = (Index("ix_news_name_article", "article_id"), {"sqlite_with_rowid": False})
+
+    name: str = Field(sa_column=Column(Text, primary_key=True))
+    article_id: int = Field(sa_column=Column(ForeignKey("news_article.id", ondelete="CASCADE"), nullable=False))
+
+
+class NewsAsset(SQLModel, table=True):
+    """A story is about an asset."""
+
+    __tablename__ = "news_asset"
+    __table_args__ = (Index("ix_news_asset_article", "article_id"), {"sqlite_with_rowid": False})
+
+    asset_id: int = Field(
+        sa_column=Column(ForeignKey("asset.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+    article_id: int = Field(
+        sa_column=Column(ForeignKey("news_article.id", ondelete="CASCADE"), primary_key=True, autoincrement=False)
+    )
+
+
+class NewsFeed(SQLModel, table=True):
+    """A feed that is read again and again, and what makes its next answer short (RFC 9110: ETag, Last-Modified)."""
+
+    __tablename__ = "news_feed"
+
+    address: str = Field(sa_column=Column(Text, primary_key=True))
+    etag: str | None = Field(sa_column=Column(Text))
+    last_modified: str | None = Field(sa_column=Column(Text))
+    fetched_at: float = Field(sa_column=Column(Float(53), nullable=False))
+
+
 class JobRow(SQLModel, table=True):
     """The ledger.  `domain.jobs.Job` says what each column means."""
 
@@ -245,7 +345,8 @@ class Lease(SQLModel, table=True):
 
 
 class ProviderBudget(SQLModel, table=True):
-    """A provider's key: how many calls were ever granted, and until when none may leave."""
+    """A provider's key (the provider itself where it has none, and for what holds all of them): how many calls were
+    ever granted, and until when none may leave.  A key is named by a digest."""
 
     __tablename__ = "provider_budget"
 
@@ -258,12 +359,29 @@ class ProviderBudget(SQLModel, table=True):
 
 
 class ProviderBudgetUse(SQLModel, table=True):
-    """One granted call: its number and the instant that it may leave."""
+    """One granted call: the last of its numbers, how many they are, and the instant that it may leave."""
 
     __tablename__ = "provider_budget_use"
-    __table_args__ = (Index("ix_provider_budget_use_grant", "grant_id"), {"sqlite_with_rowid": False})
+    __table_args__ = (Index("ix_provider_budget_use_ts", "key", "ts", "number"), {"sqlite_with_rowid": False})
 
     key: str = Field(sa_column=Column(Text, primary_key=True))
     number: int = Field(sa_column=Column(BigInteger, primary_key=True, autoincrement=False))
     ts: float = Field(sa_column=Column(Float(53), nullable=False))
     grant_id: str = Field(sa_column=Column(Text, nullable=False))
+    weight: int = Field(default=1, sa_column=Column(BigInteger, nullable=False, server_default="1"))
+
+
+class ProviderBreaker(SQLModel, table=True):
+    """Failures of a provider since its last answer, and until when its circuit is open (0: closed); the ``token`` is of
+    the one probe that a half-open circuit lets through until ``probe_until``."""
+
+    __tablename__ = "provider_breaker"
+
+    provider: str = Field(sa_column=Column(Text, primary_key=True))
+    failures: int = Field(sa_column=Column(BigInteger, nullable=False))
+    failed_at: float = Field(sa_column=Column(Float(53), nullable=False))
+    opened: int = Field(sa_column=Column(BigInteger, nullable=False))
+    open_until: float = Field(sa_column=Column(Float(53), nullable=False))
+    probe_until: float = Field(sa_column=Column(Float(53), nullable=False))
+    token: str | None = Field(default=None, sa_column=Column(Text))
+    why: str = Field(sa_column=Column(Text, nullable=False))

@@ -144,7 +144,7 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = JobApp("marketjobs", include=["marketjobs.tasks.bars"])
+app = JobApp("marketjobs", include=[f"marketjobs.tasks.{noun}" for noun in ("bars", "quotes", "profiles", "news")])
 
 
 @celeryd_init.connect

@@ -1,0 +1,134 @@
+"""Commands about latest prices: `update-prices quote`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from marketjobs.commands import session
+from marketjobs.commands.fetch import GROUP, INLINE, JSON, TIMEOUT, WAIT
+from marketjobs.commands.jobs import UTC
+
+if TYPE_CHECKING:
+    from marketjobs.read import Quote
+
+SYMBOLS = Annotated[
+    list[str] | None,
+    typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
+]
+PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")]
+
+
+def update_prices(
+    symbols: SYMBOLS = None,
+    group: GROUP = None,
+    provider: PROVIDER = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Store a price too that is far from what is stored (a jump of 100 times).")
+    ] = False,
+    wait: WAIT = True,
+    timeout: TIMEOUT = None,
+    inline: INLINE = False,
+    as_json: JSON = False,
+) -> None:
+    """Latest prices of the named symbols, of a group, or of all active assets."""
+    from marketjobs.commands import flow
+    from marketjobs.commands.symbols import typed
+
+    arguments = {
+        "symbols": None if symbols is None else typed(symbols),
+        "group": group,
+        "provider": provider,
+        "force": force,
+    }
+    code = flow.submit_and_show(
+        session.runtime(),
+        "marketjobs.update_prices",
+        arguments,
+        wait=wait,
+        inline=inline,
+        timeout_seconds=timeout,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
+def quote(
+    symbols: Annotated[list[str], typer.Argument(metavar="SYM...", help="One or more symbols.")],
+    utc: UTC = False,
+    as_json: JSON = False,
+) -> None:
+    """Show the stored latest price of symbols."""
+    import time
+
+    from marketjobs import read
+    from marketjobs.commands import render
+    from marketjobs.commands.results import percent
+    from marketjobs.commands.symbols import typed
+    from marketjobs.domain.assets import normalise_symbols
+
+    wanted = normalise_symbols(typed(symbols))
+    found = read.quotes(wanted, runtime=session.runtime())
+    if as_json:
+        render.json({"quotes": [quote_json(one) for one in found.values()]})
+        return
+    if found:
+        render.table(
+            ("symbol", "price ", "change ", "currency", "age", "at", "provider", "name"),
+            [
+                (
+                    one.symbol,
+                    price(one.price),
+                    percent(one.change_percent),
+                    one.currency,
+                    render.duration(max(0.0, time.time() - one.at.timestamp())),
+                    render.instant(one.at.timestamp(), utc=utc),
+                    one.provider,
+                    one.name,
+                )
+                for one in found.values()
+            ],
+            fold=("name",),
+            spare=("at", "name", "provider", "age"),
+            paint={"change": render.signed},
+        )
+    missing = [symbol for symbol in wanted if symbol not in found]
+    if missing:
+        render.note(f"no price yet of {render.some(missing)}", style="yellow")
+        render.note(f"  get it: marketjobs update-prices {' '.join(f'-s {one}' for one in missing[:5])}")
+
+
+def price(value: float) -> str:
+    """Two decimals and more where a unit is worth little; in a pipe all that there is."""
+    import sys
+
+    if not sys.stdout.isatty():
+        return f"{value:.10g}"
+    return f"{value:,.2f}" if value >= 1 else f"{value:.4g}"
+
+
+def quote_json(one: Quote) -> dict[str, object]:
+    from marketjobs.domain.intervals import iso
+
+    return {
+        "symbol": one.symbol,
+        "name": one.name,
+        "price": one.price,
+        "currency": one.currency,
+        "at": iso(one.at.timestamp()),
+        "change_percent": one.change_percent,
+        "previous_close": one.previous_close,
+        "day_open": one.day_open,
+        "day_high": one.day_high,
+        "day_low": one.day_low,
+        "volume": one.volume,
+        "market_cap": one.market_cap,
+        "provider": one.provider,
+        "fetched_at": iso(one.fetched_at.timestamp()),
+    }
+
+
+def register(app: typer.Typer) -> None:
+    app.command("update-prices")(update_prices)
+    app.command("quote")(quote)

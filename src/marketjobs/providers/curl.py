@@ -1,0 +1,76 @@
+"""What all vendors are reached by: trusted authorities, and libcurl's failures in words.
+
+curl_cffi is imported by whoever makes a session, at its first request.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+MAX_ANSWER_BYTES = 32 << 20
+
+
+def authorities(ca_bundle: str | None) -> str | bool:
+    """The file of trusted authorities; ``True``: curl_cffi's own.
+
+    curl_cffi reads SSL_CERT_FILE when it is imported and prefers REQUESTS_CA_BUNDLE to it later on; here the
+    order is always the documented one.
+    """
+    if ca_bundle:
+        return ca_bundle
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        path = os.environ.get(name)
+        if path and Path(path).is_file():
+            return path
+    return True
+
+
+def failed_to_connect(error: BaseException) -> bool:
+    """Did a request fail before a byte of it was sent?"""
+    from curl_cffi.requests.exceptions import ProxyError, RequestException
+
+    return isinstance(error, RequestException) and (error.code in _tables()[0] or isinstance(error, ProxyError))
+
+
+def reason(error: Exception, timeout_seconds: float) -> str:
+    """Why a request had no answer, in words; never an address or a key."""
+    from curl_cffi.const import CurlECode
+    from curl_cffi.requests.exceptions import ProxyError
+
+    code = getattr(error, "code", 0)
+    if code == CurlECode.OPERATION_TIMEDOUT:
+        return f"no answer within {timeout_seconds:g} s"
+    known = _tables()[1].get(code, "")
+    if isinstance(error, ProxyError):
+        return known or "the proxy refused the connection"
+    return known or type(error).__name__
+
+
+@cache
+def _tables() -> tuple[frozenset[int], dict[int, str]]:
+    from curl_cffi.const import CurlECode
+
+    to_connect = frozenset(
+        {
+            CurlECode.COULDNT_RESOLVE_PROXY,
+            CurlECode.COULDNT_RESOLVE_HOST,
+            CurlECode.COULDNT_CONNECT,
+            CurlECode.SSL_CONNECT_ERROR,
+        }
+    )
+    reasons: dict[int, str] = {
+        CurlECode.COULDNT_RESOLVE_PROXY: "the name of the proxy can't be resolved",
+        CurlECode.COULDNT_RESOLVE_HOST: "the name can't be resolved",
+        CurlECode.COULDNT_CONNECT: "no connection",
+        CurlECode.SSL_CONNECT_ERROR: "TLS failed",
+        CurlECode.PEER_FAILED_VERIFICATION: "its certificate is not trusted",
+        CurlECode.SSL_CACERT_BADFILE: "the file of trusted authorities can't be read",
+        CurlECode.GOT_NOTHING: "closed without an answer",
+        CurlECode.RECV_ERROR: "connection lost",
+        CurlECode.SEND_ERROR: "connection lost",
+        CurlECode.PARTIAL_FILE: "the answer was cut",
+        CurlECode.BAD_CONTENT_ENCODING: "the answer can't be unpacked",
+    }
+    return to_connect, reasons
