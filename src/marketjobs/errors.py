@@ -153,10 +153,14 @@ class BudgetSpent(ProviderError):
 
 
 class CircuitOpen(ProviderError):
-    """The vendor failed again and again: nothing is sent before ``retry_after_seconds``, then one probe."""
+    """The vendor failed again and again: nothing is sent before ``retry_after_seconds``, then one probe.
+
+    ``wants_probe``: that one may be sent now, by a call that is about no symbol of the job's.
+    """
 
     cause = "circuit_open"
     retryable = True
+    wants_probe = False
 
 
 class QuotaExhausted(ProviderError):

@@ -497,9 +497,11 @@ class BudgetContract:
     # -- the breaker --
 
     def test_an_open_circuit_grants_nothing_and_a_half_open_one_a_single_call(self, database: Database) -> None:
-        def reserve() -> Slot | Later:
+        def reserve(*, may_probe: bool = True) -> Slot | Later:
             with database.write() as tx:
-                found = budgets.reserve(tx, KEY, parse_rates(["50/s"]), 5, horizon_seconds=0, probe_seconds=20)
+                found = budgets.reserve(
+                    tx, KEY, parse_rates(["50/s"]), 5, horizon_seconds=0, probe_seconds=20, may_probe=may_probe
+                )
             assert isinstance(found, Later) or len(found) == 1 or not found[0].probe
             return found if isinstance(found, Later) else found[0]
 
@@ -507,6 +509,10 @@ class BudgetContract:
         with database.write() as tx:
             for _ in range(breakers.FAILURES):
                 breakers.failed(tx, KEY, "timed out")
+        answer = reserve(may_probe=False)
+        assert isinstance(answer, Later) and answer.wants_probe, "a call about a symbol is none"
+        with database.write() as tx:
+            breakers.failed(tx, KEY, "timed out", breakers.take_probe(tx, KEY, 60.0))
         answer = reserve()
         assert isinstance(answer, Later)
         assert (answer.circuit, answer.why, answer.held) == (Circuit.OPEN, "timed out", True)

@@ -518,11 +518,11 @@ class StoreContract:
         with database.write() as tx:
             assets.describe(tx, {"AAPL": said, "NONE": said}, "yahoo")
         with database.write() as tx:
-            assets.describe(tx, {"AAPL": AssetFacts(currency="EUR")}, "yahoo")
+            assets.describe(tx, {"AAPL": AssetFacts(exchange="NYQ", currency="EUR")}, "yahoo")
         record = asset_record(database, "AAPL")
         assert record is not None
-        assert (record.name, record.asset_class, record.currency) == ("Apple Inc.", "equity", "EUR")
-        assert (record.exchange, record.timezone, record.status) == ("NMS", "America/New_York", "active")
+        assert (record.name, record.asset_class, record.currency) == ("Apple Inc.", "equity", "USD"), "its prices are in that"
+        assert (record.exchange, record.timezone, record.status) == ("NYQ", "America/New_York", "active")
         with database.read() as tx:
             aliases = [dict(row) for row in tx.all("SELECT asset_id, provider, symbol, currency FROM asset_alias")]
         assert aliases == [{"asset_id": asset, "provider": "yahoo", "symbol": "AAPL", "currency": "USD"}]

@@ -310,7 +310,7 @@ def test_a_group_is_fetched_and_an_old_symbol_is_told_its_new_one(machine: Machi
     shown = machine.run("asset", "APPL", "--json").ok().json
     assert (shown["groups"], shown["series"][0]["bars"]) == (["tech"], len(before))
     assert ("AAPL", "yahoo") in {(one["symbol"], one["provider"]) for one in shown["aliases"]}
-    machine.run("asset", "NONE").refused(4, "no such asset: NONE")
+    machine.run("asset", "NONE").refused(4, "nothing is stored of NONE")
     machine.run("fetch-market-data", "--group", "none").refused(4, "no such group: none")
 
 

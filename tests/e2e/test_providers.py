@@ -27,7 +27,8 @@ def test_list_shows_what_is_left_and_sends_nothing(machine: Machine, vendor: Ven
     assert (yahoo["state"], yahoo["limits"], yahoo["failures"]) == ("ok", ["100/s", "50/d", "60/day"], 0)
     [budget] = yahoo["budgets"]
     left = {one["limit"]: one["left"] for one in budget["left"]}
-    assert left == {"100/s": 100, "50/d": 50 - asked, "60/day": 60 - asked}
+    assert left.pop("100/s") >= 100 - asked, "a second later"
+    assert left == {"50/d": 50 - asked, "60/day": 60 - asked}
     assert "bars" in yahoo["serves"]
     text = machine.run("providers", "list", **limits).ok().out
     assert re.search(rf"^yahoo +ok .*{50 - asked} of 50/d", text, re.MULTILINE), text
@@ -101,9 +102,9 @@ def test_an_unknown_provider(machine: Machine) -> None:
     machine.run("providers", "test", "nix").refused(2, "unknown provider 'nix'", "yahoo")
 
 
-def test_five_outages_open_the_circuit_and_a_good_test_closes_it(machine: Machine, vendor: Vendor) -> None:
+def test_six_outages_open_the_circuit_and_a_good_test_closes_it(machine: Machine, vendor: Vendor) -> None:
     away = {f"{YAHOO}BASE_URL": "http://127.0.0.1:9", f"{YAHOO}RATE_LIMIT": '["100/s"]'}
-    for _ in range(5):
+    for _ in range(6):
         ran = machine.run("providers", "test", "yahoo", **away)
     assert ran.code in (0, 1)
     yahoo = listed(machine)

@@ -439,7 +439,8 @@ def test_an_outage_costs_a_few_requests_and_the_job_goes_on_by_itself(machine: M
     assert waiting["attempts"] == 0, "a wait for the vendor uses up no attempt"
     assert waiting["worker"] is None, "nor does it hold a worker"
     asked = len(vendor.requests)
-    assert 5 <= asked <= 5 + 8, "those that were under way when the fifth failed"
+    assert 6 <= asked <= 6 + 8, "the probe, and those that were under way when the fifth failed"
+    assert "SPY" in {one.symbol for one in vendor.charts()}, "the probe is about none of the job's symbols"
 
     as_if_it_were_time(machine)  # still away: one probe, and it waits for longer
     eventually(lambda: len(vendor.requests) > asked, "the probe")

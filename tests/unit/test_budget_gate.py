@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -13,7 +14,7 @@ from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import BudgetSpent, CircuitOpen, ConfigError, MissingKey
 from marketjobs.services import budgets as service
 from marketjobs.services import jobs, vendors
-from marketjobs.services.budgets import BudgetGate
+from marketjobs.services.budgets import BudgetGate, Probing, probing
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import budgets
@@ -519,6 +520,18 @@ def test_a_vendor_that_counts_by_the_calendar_is_compared_by_the_calendar(
 # -- the breaker -------------------------------------------------------------------------------------------------
 
 
+def fails(gate: BudgetGate, times: int = 5) -> None:
+    for _ in range(times):
+        gate.failed("refused")
+
+
+def opens(gate: BudgetGate) -> None:
+    """Five calls fail, and so does the probe."""
+    for _ in range(6):
+        gate.spend()
+        gate.failed("vendor (host): timed out")
+
+
 def half_open(runtime: Runtime) -> None:
     with runtime.database.write() as tx:
         assert tx.run("UPDATE provider_breaker SET open_until = {now} - 1 WHERE open_until > 0")
@@ -528,18 +541,16 @@ def circuit(gate: BudgetGate) -> Circuit:
     return gate.standing().breaker.circuit
 
 
-def test_after_five_failures_nothing_is_sent_and_all_are_told_until_when(make_gate: MakeGate) -> None:
+def test_after_five_failures_and_a_probes_nothing_is_sent_and_all_are_told_until_when(make_gate: MakeGate) -> None:
     gate, other_process = make_gate("50/s"), make_gate("50/s")
-    for _ in range(5):
-        gate.spend()
-        gate.failed("vendor (host): timed out")
+    opens(gate)
     began = time.monotonic()
     with pytest.raises(CircuitOpen, match=r"tried again in 30 s \(vendor \(host\): timed out\)") as caught:
         other_process.spend()
     assert time.monotonic() - began < 1
     assert caught.value.retry_after_seconds == pytest.approx(30, abs=1)
     assert caught.value.retryable
-    assert usage(gate).granted == 5, "an open circuit costs no call"
+    assert usage(gate).granted == 6, "an open circuit costs no call"
 
 
 def test_answers_between_failures_keep_it_closed_whoever_gets_them(make_gate: MakeGate) -> None:
@@ -555,9 +566,7 @@ def test_answers_between_failures_keep_it_closed_whoever_gets_them(make_gate: Ma
 
 def test_one_probe_closes_it_for_all(make_gate: MakeGate, runtime: Runtime) -> None:
     gate, other_process = make_gate("50/s"), make_gate("50/s", patience=0.3)
-    for _ in range(5):
-        gate.failed("refused")
-    half_open(runtime)
+    fails(gate)
     probe = gate.spend()
     with pytest.raises(CircuitOpen) as caught:
         other_process.spend()
@@ -569,9 +578,7 @@ def test_one_probe_closes_it_for_all(make_gate: MakeGate, runtime: Runtime) -> N
 
 def test_whoever_meets_a_probe_under_way_waits_for_its_answer_a_moment(make_gate: MakeGate, runtime: Runtime) -> None:
     gate, other_process = make_gate("50/s"), make_gate("50/s")
-    for _ in range(5):
-        gate.failed("refused")
-    half_open(runtime)
+    fails(gate)
     probe = gate.spend()
     threading.Timer(0.4, gate.passed, [probe]).start()
     began = time.monotonic()
@@ -581,8 +588,7 @@ def test_whoever_meets_a_probe_under_way_waits_for_its_answer_a_moment(make_gate
 
 def test_a_failed_probe_opens_it_again_for_longer(make_gate: MakeGate, runtime: Runtime) -> None:
     gate = make_gate("50/s")
-    for _ in range(5):
-        gate.failed("refused")
+    opens(gate)
     half_open(runtime)
     gate.spend()
     gate.failed("refused")
@@ -591,11 +597,44 @@ def test_a_failed_probe_opens_it_again_for_longer(make_gate: MakeGate, runtime: 
     assert caught.value.retry_after_seconds == pytest.approx(60, abs=1)
 
 
+def test_a_call_about_a_symbol_decides_nothing_of_a_half_open_circuit(make_gate: MakeGate) -> None:
+    gate = make_gate("50/s")
+    fails(gate)
+
+    def about_a_symbol() -> None:
+        probing.set(Probing(allowed=False))
+        with pytest.raises(CircuitOpen) as caught:
+            gate.spend()
+        assert caught.value.wants_probe
+        gate.failed("was under way")
+
+    probe = gate.spend()
+    contextvars.copy_context().run(lambda: (probing.set(Probing(allowed=False)), gate.failed("was under way")))
+    assert circuit(gate) is Circuit.HALF_OPEN
+    gate.passed(probe)
+    assert circuit(gate) is Circuit.CLOSED
+    fails(gate)
+    contextvars.copy_context().run(about_a_symbol)
+    assert circuit(gate) is Circuit.HALF_OPEN
+
+
+def test_a_probe_may_try_to_connect_twice(make_gate: MakeGate) -> None:
+    gate, other_process = make_gate("50/s"), make_gate("50/s", patience=0.3)
+    fails(gate)
+
+    question = contextvars.copy_context()
+    question.run(probing.set, Probing(allowed=True))
+    question.run(gate.spend)
+    question.run(gate.spend)
+    with pytest.raises(CircuitOpen):
+        other_process.spend()
+    question.run(gate.failed, "refused")
+    assert circuit(gate) is Circuit.OPEN
+
+
 def test_a_refusal_is_an_answer_and_closes_the_circuit(make_gate: MakeGate, runtime: Runtime) -> None:
     gate = make_gate("50/s")
-    for _ in range(5):
-        gate.failed("refused")
-    half_open(runtime)
+    fails(gate)
     gate.hold("429", 60.0, grant=gate.spend())
     assert circuit(gate) is Circuit.CLOSED
     with pytest.raises(BudgetSpent, match="429"):
@@ -605,9 +644,7 @@ def test_a_refusal_is_an_answer_and_closes_the_circuit(make_gate: MakeGate, runt
 def test_a_probe_without_a_call_left_waits_for_the_budget(make_gate: MakeGate, runtime: Runtime) -> None:
     gate = make_gate("1/60s", patience=0.5)
     gate.spend()
-    for _ in range(5):
-        gate.failed("refused")
-    half_open(runtime)
+    fails(gate)
     with pytest.raises(BudgetSpent, match="budget 1/m"):
         gate.spend()
     with runtime.database.write() as tx:
@@ -623,9 +660,7 @@ def test_a_probe_whose_job_has_ended_is_anothers(make_gate: MakeGate, runtime: R
     with runtime.database.write() as tx:  # the next call may leave in about a second
         tx.run("UPDATE provider_budget_use SET ts = ts - 3")
         tx.run("UPDATE provider_budget SET last_ts = last_ts - 3")
-    for _ in range(5):
-        gate.failed("refused")
-    half_open(runtime)
+    fails(gate)
     job = jobs.submit(runtime, "their.task", {})
     ctx = JobContext(runtime, job)
     said: list[str] = []

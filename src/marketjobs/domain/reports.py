@@ -116,10 +116,12 @@ class SymbolOutcome:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The provider may not be asked before ``until`` (the monotonic clock's seconds); ``why`` is for people."""
+    """The provider may not be asked before ``until`` (the monotonic clock's seconds); ``why`` is for people.
+    ``is_refused``: the vendor set no time, and may refuse for ever: such a wait uses up an attempt."""
 
     until: float
     why: str
+    is_refused: bool = False
 
     def seconds_left(self, now: float) -> float:
         return max(0.0, self.until - now)
@@ -127,10 +129,9 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class FetchReport:
-    """Outcomes in the order of the request; ``hold`` when the rest must wait for a budget."""
+    """Outcomes in the order of the request."""
 
     outcomes: list[SymbolOutcome] = field(default_factory=list)
-    hold: Hold | None = None
 
     def to_json(self) -> JsonDict:
         return {"symbols": [one.to_json() for one in self.outcomes]}

@@ -234,15 +234,17 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
     """A job ran to its end: done, or what is left of it is tried again."""
     kind = kinds.kind_of(job.task)
     end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)
-    if end.again is not None and (ctx.hold is not None or job.attempt < job.max_attempts):
-        if ctx.hold is not None:
-            delay, why = ctx.hold.seconds_left(time.monotonic()), ctx.hold.why
-        else:
-            delay, why = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY
+    is_last = job.attempt >= job.max_attempts
+    # A wait that somebody else ordered uses up no attempt.
+    holds = [hold for hold in ctx.holds if not (is_last and hold.is_refused)]
+    if end.again is not None and (holds or not is_last):
+        delay, why, is_ordered = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY, False
+        if holds:
+            hold = min(holds, key=lambda one: one.until)
+            delay, why, is_ordered = hold.seconds_left(time.monotonic()), hold.why, not hold.is_refused
         cause, message = end.again
-        # A wait that somebody else ordered uses up no attempt.
         return jobs.wait(
-            tx, job, delay, why, cause=cause, message=message, give_back_attempt=ctx.hold is not None,
+            tx, job, delay, why, cause=cause, message=message, give_back_attempt=is_ordered,
             settled=(end.settled, end.progress),
         )  # fmt: skip
     return jobs.finish(tx, job, end.state, result, *(end.error or (None, None)))

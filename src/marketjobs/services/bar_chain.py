@@ -28,8 +28,9 @@ from marketjobs.services.bar_outcome import Span, failure
 from marketjobs.services.bar_plan import Plan, plans
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
-from marketjobs.services.failover import Closed, Link, Need, Trail, chain, earliest
+from marketjobs.services.failover import Closed, Link, Need, Trail, chain
 from marketjobs.services.identity import Named
+from marketjobs.services.probes import Probes
 
 _ASK_THE_NEXT = (ProviderError, DataRejected, AmbiguousSymbol, ConfigError)
 
@@ -57,16 +58,16 @@ class _Track:
 
 
 class Chains:
-    """``run`` gives an outcome a symbol; ``hold`` is set when the rest must wait."""
+    """``run`` gives an outcome a symbol; what must wait, its context is told."""
 
     def __init__(self, ctx: JobContext, request: FetchRequest, total: int, done: int) -> None:
         self.ctx = ctx
         self.request = request
         self.total, self.done = total, done
         self.closed = Closed()
+        self.probes = Probes()
         self.advice = identity.Advice(ctx.runtime.database)
         self.outcomes: list[SymbolOutcome] = []
-        self.hold: Hold | None = None
         self._legs: list[Fetch] = []
         self._tracks: dict[str, _Track] = {}
 
@@ -163,7 +164,7 @@ class Chains:
         self._settle_failure(track, error, hold)
 
     def _settle_failure(self, track: _Track, error: MarketJobsError, hold: Hold | None) -> None:
-        self.hold = earliest([self.hold, hold])
+        self.ctx.wait_for(hold)
         note = self.advice.on(track.named.symbol, error)
         provider = next((name for name, one in track.trail.errors if one is error), None)
         asked = track.asked() if len(track.trail.errors) > 1 else ()

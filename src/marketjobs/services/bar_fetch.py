@@ -73,7 +73,7 @@ class Fetch:
         """Ask for what is planned, and for the whole series when the answer restates it."""
         if one.ranges:
             bar_basis.refuse_as_traded(self.provider, one.symbol, one.ranges[0].start, bar_rebase.splits_of(one, ()))
-        listing = await identity.listing(one.named, self.provider) if one.ranges else None
+        listing = await self._listing(one) if one.ranges else None
         answers = [await self._query(one, listing, wanted) for wanted in one.ranges if listing]
         if one.zone is None:
             one, answers = self._in_its_zone(one, answers)
@@ -92,10 +92,13 @@ class Fetch:
             found = self._checked(one, listing, [await self._query(one, listing, span)])
         return replace(found, restated=why, withdrawn=self._withdrawn(one, found), rebase=self._rebase(one, found))
 
+    async def _listing(self, one: Plan) -> Listing:
+        return await self.chain.probes.asked(self.provider, lambda: identity.listing(one.named, self.provider))
+
     async def _query(self, one: Plan, listing: Listing, wanted: Range) -> BarAnswer:
         query = BarQuery(listing.symbol, self.request.interval, wanted, one.prepost, listing.currency)
         try:
-            return await self.provider.bars(query)
+            return await self.chain.probes.asked(self.provider, lambda: self.provider.bars(query))
         except SymbolUnknown as exc:
             if self.provider.name in one.suppliers:
                 raise SymbolDelisted(exc.message, provider=exc.provider, symbol=one.symbol) from exc

@@ -102,9 +102,7 @@ def fetch(ctx: JobContext, request: FetchRequest) -> FetchReport:
     work = Chains(ctx, request, total=len(request.symbols), done=len(done))
     fresh = work.run(rest) if rest else []
     by_symbol = {one.symbol: one for one in (*settled, *fresh)}
-    if work.hold is not None:
-        ctx.hold = work.hold
-    return FetchReport([by_symbol[symbol] for symbol in request.symbols], work.hold)
+    return FetchReport([by_symbol[symbol] for symbol in request.symbols])
 
 
 def plan(runtime: Runtime, arguments: JsonDict) -> list[tuple[str, list[tuple[str, str]]]]:

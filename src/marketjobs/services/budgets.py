@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 
 from marketjobs.domain.rates import Rate
@@ -33,6 +34,19 @@ KEPT_SECONDS = 0.1
 SHARE_OF_A_RATE = 5
 COUNT_KNOWN_SECONDS = 5.0
 """So long our own count of a window may be taken from what was known at its last look, and what was granted since."""
+
+
+@dataclass(slots=True)
+class Probing:
+    """Calls that are made for one question.  ``allowed``: may they decide over a half-open circuit?  Not where they are
+    about a symbol that may be the reason why.  ``token``: that of the probe which one of them is."""
+
+    allowed: bool
+    token: str | None = None
+
+
+probing: ContextVar[Probing | None] = ContextVar("marketjobs_probing", default=None)
+"""``None``: whoever asks, its calls may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +141,8 @@ class BudgetGate:
                 self._give_back(slot)
                 self._require_wanted()
             self._is_news = self._is_news or slot.is_news
-            self._probe = slot.probe or self._probe
+            if slot.probe is not None:
+                self._keep_token(slot.probe)
             return Spent(self._api_keys.get(slot.key, ""), slot)
 
     def _require_possible(self, weight: int) -> None:
@@ -154,6 +169,7 @@ class BudgetGate:
                 return self._counted(self._kept.pop())
             while True:
                 self._require_wanted()
+                question = probing.get()
                 began_asking = time.monotonic()
                 with self._database.write() as tx:
                     answer = budgets.reserve(
@@ -166,6 +182,8 @@ class BudgetGate:
                         horizon_seconds=self._horizon,
                         lead_seconds=self._lead,
                         probe_seconds=self._probe_seconds,
+                        may_probe=question is None or question.allowed,
+                        token=question.token if question else None,
                     )
                 # The answer should be here before its instant: the next call is asked for that much ahead.
                 self._lead = min(0.02, time.monotonic() - began_asking)
@@ -218,7 +236,7 @@ class BudgetGate:
         delay = later.delay_seconds
         if later.circuit is Circuit.HALF_OPEN:  # the probe's answer may be here any moment
             delay = min(delay, PROBE_LOOK_SECONDS)
-        if time.monotonic() + delay <= give_up_at:
+        if time.monotonic() + delay <= give_up_at and not later.wants_probe:
             # Asked for a moment ahead, a call leaves at its instant although the store is slow.
             ahead = 0.0 if later.held else min(self._horizon, ASKED_AHEAD_SECONDS)
             time.sleep(delay - ahead + LEAST_NAP_SECONDS)
@@ -229,12 +247,14 @@ class BudgetGate:
                 provider=self._provider,
                 retry_after_seconds=delay,
             )
-        after = delay if later.circuit is Circuit.OPEN else min(later.delay_seconds, PROBE_AGAIN_SECONDS)
-        raise CircuitOpen(
+        after = delay if later.circuit is Circuit.OPEN else PROBE_AGAIN_SECONDS
+        error = CircuitOpen(
             f"{self._provider} failed again and again; it is tried again in {after:.0f} s ({later.why})",
             provider=self._provider,
             retry_after_seconds=after,
         )
+        error.wants_probe = later.wants_probe
+        raise error
 
     def _leaves(self, slot: budgets.Slot) -> budgets.Slot | None:
         """Sleep until the slot; ``None``: it is void and was given back."""
@@ -274,8 +294,8 @@ class BudgetGate:
         resets = [rate for rate in self._rates if rate.period] if until_reset else []
         with self._database.write() as tx:
             if self._is_news:  # a refusal is an answer
-                breakers.passed(tx, self._provider, self._probe)
-            held = budgets.hold(
+                breakers.passed(tx, self._provider, self._token())
+            return budgets.hold(
                 tx,
                 slot.key if slot else self._provider,
                 why,
@@ -284,27 +304,42 @@ class BudgetGate:
                 most=most,
                 until_reset_of=resets[-1] if resets else None,
             )
-        self._probe = None
-        return held
 
     def passed(self, grant: Grant | None = None) -> None:
         """An answer came; only after a hold or a failure is there anything to write."""
-        if not self._is_news:
+        probe = self._token()
+        if not self._is_news and probe is None:
             return
+        self._is_news = False
         slot = grant.slot if isinstance(grant, Spent) else None
-        probe, self._probe, self._is_news = self._probe, None, False
         with self._database.write() as tx:
             budgets.passed(tx, self._provider, *([slot.key] if slot else self._names))
             breakers.passed(tx, self._provider, probe)
 
     def failed(self, why: str) -> None:
         """No answer came; after several in a row no process asks this provider for a while."""
-        probe, self._probe = self._probe, None
+        probe = self._token()
         with self._database.write() as tx:
             opened = breakers.failed(tx, self._provider, why, probe)
         self._is_news = True
         if opened is not None:
             self._give_back_kept()
+
+    def _keep_token(self, token: str) -> None:
+        question = probing.get()
+        if question is not None:
+            question.token = token
+        else:
+            self._probe = token
+
+    def _token(self) -> str | None:
+        """That of the probe of which something is known now."""
+        question = probing.get()
+        if question is not None:  # no other's: its call may have been under way before the probe
+            token, question.token = question.token, None
+        else:
+            token, self._probe = self._probe, None
+        return token
 
     def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
         """Where the vendor counts more than we do in its window, the rest is booked as spent by others.

@@ -26,7 +26,7 @@ class JobContext:
         self.job = job
         self._heart = heart
         self.outcomes: list[JsonDict] = list(job.outcomes) if job else []
-        self.hold: Hold | None = None
+        self.holds: list[Hold] = []
         self.calls_ahead = 0
         """Calls of its provider that it is about to make; the budget grants some at a time."""
         self.depth = 0
@@ -49,6 +49,11 @@ class JobContext:
         """Call this once the execution is over: what the job took and did not use is others' then."""
         if give_back not in self._at_end:
             self._at_end.append(give_back)
+
+    def wait_for(self, hold: Hold | None) -> None:
+        """Something of this job may go on after that (``None``: nothing is known of when)."""
+        if hold is not None:
+            self.holds.append(hold)
 
     @property
     def settled(self) -> list[JsonDict]:

@@ -9,17 +9,19 @@ import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, ClassVar, Generic, TypeVar
 
 from marketjobs.domain.assets import Listing
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.reports import Outcome, SymbolFailure, SymbolStatus
-from marketjobs.errors import AssetRenamed, MarketJobsError
+from marketjobs.errors import AssetRenamed, InvalidInput, MarketJobsError
 from marketjobs.providers.base import Capabilities, Provider
 from marketjobs.services import identity, loop, universe
 from marketjobs.services.context import JobContext
-from marketjobs.services.failover import Closed, Link, Trail, chain, earliest
+from marketjobs.services.failover import Closed, Link, Trail, chain
 from marketjobs.services.identity import Named
+from marketjobs.services.probes import Probes
 from marketjobs.storage.database import Transaction
 
 T = TypeVar("T")
@@ -53,6 +55,7 @@ class Errand(ABC, Generic[T]):
         self.only = only
         self.total, self.done = total, done
         self.closed = Closed()
+        self.probes = Probes()
         self.advice = identity.Advice(ctx.runtime.database)
         self.outcomes: dict[str, JsonDict] = {}
         self._ready: list[Found[T]] = []
@@ -105,8 +108,7 @@ class Errand(ABC, Generic[T]):
                 if error is None:
                     provider = self.ctx.runtime.provider(link.name)
                     try:
-                        listing = await identity.listing(one, provider)
-                        answer = await self.ask(provider, one, listing)
+                        listing, answer = await self.probes.asked(provider, partial(self._asked, provider, one))
                     except MarketJobsError as exc:
                         self.closed.note(link.name, exc)
                         error = exc
@@ -115,20 +117,23 @@ class Errand(ABC, Generic[T]):
                         return
                 trail.add(link.name, error)
         error, hold = trail.verdict()
-        self.ctx.hold = earliest([self.ctx.hold, hold])
+        self.ctx.wait_for(hold)
         self._fail(one.symbol, error, trail)
+
+    async def _asked(self, provider: Provider, one: Named) -> tuple[Listing, T]:
+        listing = await identity.listing(one, provider)
+        return listing, await self.ask(provider, one, listing)
 
     async def ask_else(self, name: str) -> tuple[str, T]:
         """The provider and its answer about what is no symbol.  Raises MarketJobsError."""
-        raise NotImplementedError
+        raise InvalidInput(f"{name}: only symbols can be asked about")
 
     async def _else(self, name: str, places: asyncio.Semaphore) -> None:
         async with places:
             try:
                 provider, answer = await self.ask_else(name)
             except MarketJobsError as exc:
-                trail = Trail([("", exc)])
-                self.ctx.hold = earliest([self.ctx.hold, trail.verdict()[1]])
+                self.ctx.wait_for(Trail([("", exc)]).verdict()[1])
                 self._fail(name, exc, Trail())
             else:
                 self._done(Found(name, None, provider, None, answer))

@@ -15,6 +15,7 @@ from marketjobs.domain.assets import AssetClass, told_class
 from marketjobs.domain.reports import Asked, Hold
 from marketjobs.errors import (
     AmbiguousSymbol,
+    Blocked,
     BudgetSpent,
     CircuitOpen,
     ConfigError,
@@ -27,6 +28,7 @@ from marketjobs.errors import (
     RateLimited,
     SymbolDelisted,
     SymbolUnknown,
+    Unauthorised,
     Unsupported,
 )
 from marketjobs.providers.base import Capabilities, Provider
@@ -38,6 +40,8 @@ PATIENT_SECONDS = 120.0
 _WORDS = (SymbolUnknown, SymbolDelisted, RangeUnavailable, NoData)
 """A vendor's own word about a symbol."""
 _LIMITS = (RateLimited, BudgetSpent, CircuitOpen, QuotaExhausted)
+_REFUSALS = (Blocked, Unauthorised)
+"""Nobody knows when these end, or whether they do."""
 
 Need = Callable[[Capabilities], str | None]
 """Why a provider can't do what a job is about, as part of a sentence (``has no quotes``); ``None``: it can."""
@@ -115,7 +119,8 @@ class Trail:
             if said and seconds > PATIENT_SECONDS:  # most likely nobody knows it: who asked is told so now
                 return said[0], None
             why = "; ".join(dict.fromkeys(error.message for _, error in again))
-            return again[0][1], Hold(time.monotonic() + max(LEAST_WAIT_SECONDS, seconds), why)
+            is_refused = all(isinstance(error, _REFUSALS) for _, error in again)
+            return again[0][1], Hold(time.monotonic() + max(LEAST_WAIT_SECONDS, seconds), why, is_refused)
         if again:
             return again[0][1], None
         errors = [error for _, error in self.errors]
@@ -156,8 +161,3 @@ class Closed:
             del self._by_name[provider]
             return None
         return type(error)(error.message, provider=provider, symbol=symbol, retry_after_seconds=left)
-
-
-def earliest(holds: Sequence[Hold | None]) -> Hold | None:
-    """When a job goes on of which several symbols wait: with the first that may."""
-    return min((hold for hold in holds if hold is not None), key=lambda hold: hold.until, default=None)

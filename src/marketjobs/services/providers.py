@@ -11,7 +11,7 @@ from marketjobs.domain.jobs import JsonDict
 from marketjobs.errors import BudgetSpent, CircuitOpen, MarketJobsError, RateLimited
 from marketjobs.providers.base import Capabilities, Provider, provider_class, provider_names
 from marketjobs.services import loop, vendors
-from marketjobs.services.budgets import Standing, setting_of_keys
+from marketjobs.services.budgets import Probing, Standing, probing, setting_of_keys
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage.breakers import Circuit
 from marketjobs.storage.budgets import Hold, Usage
@@ -144,6 +144,7 @@ def probe(runtime: Runtime, name: str, *, wanted: bool = False) -> Probe:
             return Probe(name, OK, "needs no network")
         if cls.probe is Provider.probe:
             return Probe(name, OK, "has no request that it could be tested by")
+        probing.set(Probing(allowed=True))
         loop.run(runtime.provider(name).probe())
         return Probe(name, OK, f"answers; budget left {left_text(overview(runtime, name))}")
     except (BudgetSpent, CircuitOpen, RateLimited) as exc:

@@ -20,8 +20,9 @@ from marketjobs.providers.base import Capabilities, Provider
 from marketjobs.services import identity as identities
 from marketjobs.services import loop, universe
 from marketjobs.services.context import JobContext
-from marketjobs.services.failover import Closed, Link, Trail, chain, earliest, require_usable
+from marketjobs.services.failover import Closed, Link, Trail, chain, require_usable
 from marketjobs.services.identity import Named
+from marketjobs.services.probes import Probes
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, bars, quotes
 from marketjobs.storage.database import Transaction
@@ -144,6 +145,7 @@ class Update:
         self.force: bool = arguments["force"]
         self.total, self.done = len(arguments["symbols"]), done
         self.closed = Closed()
+        self.probes = Probes()
         self.advice = identities.Advice(ctx.runtime.database)
         self.outcomes: dict[str, JsonDict] = {}
 
@@ -209,7 +211,7 @@ class Update:
     async def _name(self, provider: Provider, one: _Wanted) -> None:
         one.listing = None
         try:
-            one.listing = await identities.listing(one.named, provider)
+            one.listing = await self.probes.asked(provider, lambda: identities.listing(one.named, provider))
         except MarketJobsError as exc:
             self.closed.note(provider.name, exc)
             one.failed(exc)
@@ -219,7 +221,8 @@ class Update:
         answers: dict[Listing, Any] = {}
         failure: MarketJobsError | None = None
         try:
-            answers = await provider.quotes(list(dict.fromkeys(one.listing for one in batch if one.listing)))
+            listings = list(dict.fromkeys(one.listing for one in batch if one.listing))
+            answers = await self.probes.asked(provider, lambda: provider.quotes(listings))
         except MarketJobsError as exc:
             self.closed.note(provider.name, exc)
             failure = exc
@@ -294,9 +297,9 @@ class Update:
 
     def _give_up(self, failed: Sequence[_Wanted]) -> None:
         for one in failed:
-            self._fail(one.symbol, one.trail.verdict()[0], one.trail)
-        waits = [hold for one in failed if (hold := one.trail.verdict()[1]) is not None]
-        self.ctx.hold = earliest([self.ctx.hold, *waits])
+            error, hold = one.trail.verdict()
+            self.ctx.wait_for(hold)
+            self._fail(one.symbol, error, one.trail)
 
     def _fail(self, symbol: str, error: MarketJobsError, trail: Trail) -> None:
         note = self.advice.on(symbol, error)

@@ -11,6 +11,7 @@ from marketjobs.domain.assets import Match
 from marketjobs.errors import InvalidInput, MarketJobsError, Unsupported
 from marketjobs.services import loop
 from marketjobs.services.failover import require_usable
+from marketjobs.services.probes import Probes
 from marketjobs.services.runtime import Runtime
 
 LONGEST_TEXT = 100
@@ -61,6 +62,7 @@ async def _all(runtime: Runtime, text: str, names: Sequence[str]) -> list[Search
 
 async def _one(runtime: Runtime, text: str, name: str) -> Searched:
     try:
-        return Searched(name, await runtime.provider(name).search(text))
+        provider = runtime.provider(name)
+        return Searched(name, await Probes().asked(provider, lambda: provider.search(text)))
     except MarketJobsError as exc:
         return Searched(name, error=exc)

@@ -1,7 +1,8 @@
-"""Circuit breakers: a provider that failed again and again is left alone by every process on the store, then probed.
+"""Circuit breakers: a provider that failed again and again is probed, and left alone by every process on the store.
 
 No row: closed, and nothing failed since the last answer.  ``open_until`` 0: closed, with failures counted.  Later than
 now: open.  Past: half open, and whoever writes its token first may send one call; what becomes of that call decides.
+Failures alone only make it half open: they may be those of a few symbols.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from enum import StrEnum
 from marketjobs.storage.database import Transaction
 
 FAILURES = 5
-"""So many in a row open a circuit."""
+"""So many in a row, and a circuit is half open."""
 RUN_SECONDS = 60.0
 """Failures further apart are no row of them."""
 FIRST_OPEN_SECONDS = 30.0
@@ -32,12 +33,14 @@ class Breaker:
     """A provider's circuit at this moment.
 
     ``seconds``: until a call may be sent: to the end of the open time, or of the probe that is under way (0: none is).
+    ``token``: that one's.
     """
 
     circuit: Circuit = Circuit.CLOSED
     failures: int = 0
     seconds: float = 0.0
     why: str = ""
+    token: str | None = None
 
 
 def look(tx: Transaction, provider: str) -> Breaker:
@@ -49,7 +52,9 @@ def look(tx: Transaction, provider: str) -> Breaker:
     opens_in = row["open_until"] - row["now"]
     if opens_in > 0:
         return Breaker(Circuit.OPEN, row["failures"], opens_in, row["why"])
-    return Breaker(Circuit.HALF_OPEN, row["failures"], max(0.0, row["probe_until"] - row["now"]), row["why"])
+    return Breaker(
+        Circuit.HALF_OPEN, row["failures"], max(0.0, row["probe_until"] - row["now"]), row["why"], row["token"]
+    )
 
 
 def take_probe(tx: Transaction, provider: str, seconds: float) -> str | None:
@@ -74,7 +79,7 @@ def drop_probe(tx: Transaction, provider: str, token: str) -> None:
 
 def failed(tx: Transaction, provider: str, why: str, token: str | None = None) -> float | None:
     """No answer came, to the probe where a ``token`` is given.  Returns the seconds for which that has opened the
-    circuit; ``None``: it has not."""
+    circuit (0: it is half open now); ``None``: it has not."""
     tx.run(
         """
         INSERT INTO provider_breaker (provider, failures, failed_at, opened, open_until, probe_until, why)
@@ -90,15 +95,23 @@ def failed(tx: Transaction, provider: str, why: str, token: str | None = None) -
     seconds = min(LONGEST_OPEN_SECONDS, FIRST_OPEN_SECONDS * 2.0 ** min(row["opened"], 16))
     has_opened = tx.run(
         "UPDATE provider_breaker SET open_until = {now} + :seconds, opened = opened + 1, token = NULL, probe_until = 0"
-        " WHERE provider = :provider AND ((open_until = 0 AND failures >= :failures) OR token = :token)",
-        {"provider": provider, "seconds": seconds, "failures": FAILURES, "token": token or "no token"},
+        " WHERE provider = :provider AND token = :token",
+        {"provider": provider, "seconds": seconds, "token": token},
     )
-    return seconds if has_opened else None
+    if has_opened:
+        return seconds
+    is_suspect = tx.run(
+        "UPDATE provider_breaker SET open_until = {now} WHERE provider = :provider AND open_until = 0"
+        " AND failures >= :failures",
+        {"provider": provider, "failures": FAILURES},
+    )
+    return 0.0 if is_suspect else None
 
 
 def passed(tx: Transaction, provider: str, token: str | None = None) -> None:
-    """An answer came: failures are counted anew, and the probe's answer closes the circuit."""
+    """An answer came: failures are counted anew, and the probe's answer closes the circuit; one that never was open,
+    any answer."""
     tx.run(
-        "DELETE FROM provider_breaker WHERE provider = :provider AND (open_until = 0 OR token = :token)",
-        {"provider": provider, "token": token or "no token"},
+        "DELETE FROM provider_breaker WHERE provider = :provider AND (opened = 0 OR token = :token)",
+        {"provider": provider, "token": token},
     )

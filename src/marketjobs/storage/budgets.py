@@ -56,13 +56,17 @@ class Later:
     """No call may leave within the horizon: come back ``delay_seconds`` from now, and why.
 
     ``held``: by somebody's word (Retry-After, a block), not by a rate; with ``circuit`` by the breaker, where half
-    open means that another's probe is under way.
+    open means that another's probe is under way (or, without any delay, that one is wanted).
     """
 
     delay_seconds: float
     why: str
     held: bool
     circuit: Circuit = Circuit.CLOSED
+
+    @property
+    def wants_probe(self) -> bool:
+        return self.circuit is Circuit.HALF_OPEN and self.delay_seconds == 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,8 @@ def reserve(
     weight: int = 1,
     lead_seconds: float = 0.0,
     probe_seconds: float = 60.0,
+    may_probe: bool = True,
+    token: str | None = None,
 ) -> list[Slot] | Later:
     """Grant the next calls if the instant of the first of them lies within the horizon, all rates, holds and the
     breaker considered at once: those that may leave together with it, one at least, ``most`` at most.
@@ -121,6 +127,8 @@ def reserve(
             earliest instant is taken, then the one with most left of its longest rate.
         weight: what each of the calls counts as; at most the calls of any rate.
         probe_seconds: a call through a half-open circuit of which nothing is heard for so long has died.
+        may_probe: may a half-open circuit let this call through?
+        token: that of the probe which this call goes on with (a second try to connect).
     """
     rows, clock = _locked(tx, provider, keys)
     ahead = max(row["last_ts"] for row in rows.values()) - clock.now
@@ -133,7 +141,9 @@ def reserve(
     if wide["open_until"]:
         most = 1
         breaker = breakers.look(tx, provider)
-        if breaker.seconds > 0:
+        if token is None or token != breaker.token:
+            token = None
+        if (breaker.seconds > 0 and token is None) or not may_probe:
             return Later(breaker.seconds, breaker.why, held=True, circuit=breaker.circuit)
     offers = _offers(tx, wide, [rows[key] for key in keys or (provider,)], rates, most, weight, now + lead_seconds)
     soonest = min(offer.earliest for offer in offers)
@@ -145,8 +155,8 @@ def reserve(
     delay = offer.earliest - now
     if delay > horizon_seconds:
         return Later(delay, offer.why, offer.held)
-    probe = None
-    if wide["open_until"]:
+    probe = token if wide["open_until"] else None
+    if wide["open_until"] and probe is None:
         probe = breakers.take_probe(tx, provider, max(0.0, delay) + probe_seconds)
         if probe is None:  # the clock went on since the look
             return Later(probe_seconds, "", held=True, circuit=Circuit.HALF_OPEN)
