@@ -183,6 +183,9 @@ class CountingGate:
     def failed(self, why: str) -> None:
         raise AssertionError(why)
 
+    def sent(self, grant: Grant, at: float) -> None:
+        pass
+
     def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
         pass
 

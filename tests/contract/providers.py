@@ -76,6 +76,9 @@ class RecordingGate:
     def failed(self, why: str) -> None:
         self.failures.append(why)
 
+    def sent(self, grant: Grant, at: float) -> None:
+        pass
+
     def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
         self.told.append((calls, window_seconds))
 

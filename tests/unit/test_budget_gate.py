@@ -14,7 +14,7 @@ from marketjobs.domain.rates import Rate, parse_rates
 from marketjobs.errors import BudgetSpent, CircuitOpen, ConfigError, MissingKey
 from marketjobs.services import budgets as service
 from marketjobs.services import jobs, vendors
-from marketjobs.services.budgets import BudgetGate, Probing, probing
+from marketjobs.services.budgets import BudgetGate, Probing, Spent, probing
 from marketjobs.services.context import JobContext, current_context
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import budgets
@@ -515,6 +515,20 @@ def test_a_vendor_that_counts_by_the_calendar_is_compared_by_the_calendar(
     assert usage(gate).left[0][1] == 99
     gate.used(50, 86_400, grant=gate.spend())
     assert usage(gate).left[0][1] == 50
+
+
+def test_a_request_that_had_to_connect_first_counts_from_when_it_left(make_gate: MakeGate) -> None:
+    """Else the vendor would see its successors of the next second too early."""
+    gate = make_gate("2/s")
+    first = gate.spend()
+    assert isinstance(first, Spent) and first.slot is not None
+    gate.spend()
+    left = first.slot.leaves_at + 0.3
+    time.sleep(max(0.0, left - time.monotonic()))
+    gate.sent(first, left)
+    third = gate.spend()
+    assert isinstance(third, Spent) and third.slot is not None
+    assert 1.0 < third.slot.leaves_at - left < 1.1
 
 
 # -- the breaker -------------------------------------------------------------------------------------------------

@@ -49,6 +49,9 @@ class Gate(Protocol):
             MissingKey: the vendor wants a key and none is configured.
         """
 
+    def sent(self, grant: Grant, at: float) -> None:
+        """A request left at that instant (monotonic), as far as is known later than granted: it had to connect."""
+
     def hold(
         self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
     ) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 MAX_ANSWER_BYTES = 32 << 20
 
@@ -46,6 +47,18 @@ def reason(error: Exception, timeout_seconds: float) -> str:
     if isinstance(error, ProxyError):
         return known or "the proxy refused the connection"
     return known or type(error).__name__
+
+
+def timings() -> list[Any]:
+    """What a session must note of its answers for :func:`seconds_to_send`."""
+    from curl_cffi.const import CurlInfo
+
+    return [CurlInfo.PRETRANSFER_TIME]
+
+
+def seconds_to_send(response: Any) -> float:
+    """How long it took until the request left: a new connection is made first, with TLS in a few round trips."""
+    return float(response.infos[timings()[0]])
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import os
+import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -28,7 +29,7 @@ from marketjobs.errors import (
     Unauthorised,
 )
 from marketjobs.providers.base import Connection, Grant
-from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason
+from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason, seconds_to_send, timings
 
 WRONG_KEY_SECONDS = 3600.0
 """A key that was refused is not tried again for so long: another one may serve."""
@@ -141,6 +142,7 @@ class HttpClient:
             body.extend(chunk)
             return len(chunk) if len(body) <= self._most else CURL_WRITEFUNC_ERROR
 
+        began = time.monotonic()
         try:
             # Encoded here: what curl_cffi does to addresses and cookies costs as much as sending them.
             response = await session.curl.request(
@@ -163,6 +165,7 @@ class HttpClient:
                 symbol=symbol,
                 hint="marketjobs doctor",
             ) from exc
+        self.connection.gate.sent(grant, began + seconds_to_send(response))
         return Answer(response.status_code, response.headers, bytes(body), grant)
 
     def _weigh(self, error: ProviderError | None, grant: Grant) -> None:
@@ -217,6 +220,7 @@ class _Session:
             verify=authorities(connection.ca_bundle),  # type: ignore[arg-type]  # a path too
             headers={"User-Agent": f"marketjobs/{version('marketjobs')}", "Accept-Encoding": "gzip"},
             default_headers=False,
+            curl_infos=timings(),
         )
 
     async def spend(self, weight: int) -> Grant:

@@ -30,7 +30,7 @@ from marketjobs.errors import (
 )
 from marketjobs.providers.answers import retry_after_seconds
 from marketjobs.providers.base import Capabilities, Connection, Provider
-from marketjobs.providers.curl import authorities, reason
+from marketjobs.providers.curl import authorities, reason, seconds_to_send, timings
 from marketjobs.providers.feed_address import Address, Gatekeeper, Target, target_of
 from marketjobs.providers.feed_text import NAME, parse_feed
 from marketjobs.providers.http import Answer
@@ -145,6 +145,7 @@ class Rss(Provider):
             return len(chunk) if len(body) <= MOST_BYTES else CURL_WRITEFUNC_ERROR
 
         async with self._session(target, addresses) as session:
+            began = time.monotonic()
             try:
                 response = await session.request(
                     "GET", target.url, headers=headers, auth=login, content_callback=receive, allow_redirects=False
@@ -156,6 +157,7 @@ class Rss(Provider):
                     ) from exc
                 why = reason(exc, self.connection.timeout_seconds)
                 raise ProviderUnavailable(f"rss ({target.host}): {why}", provider=NAME) from exc
+            self.connection.gate.sent(grant, began + seconds_to_send(response))
             return Answer(response.status_code, response.headers, bytes(body), grant)
 
     def _session(self, target: Target, addresses: Sequence[Address]) -> Any:
@@ -182,6 +184,7 @@ class Rss(Provider):
                 "Accept": "application/rss+xml, application/atom+xml, application/xml;q=0.9, */*;q=0.5",
             },
             default_headers=False,
+            curl_infos=timings(),
             curl_options=options,
         )
 

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import time
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from marketjobs.errors import ProviderUnavailable, RateLimited
 from marketjobs.providers.base import Connection
-from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason
+from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason, seconds_to_send, timings
 from marketjobs.providers.yahoo_answers import CHART, QUOTES, SEARCH, SUMMARY, redirection, refusal, refuse_page
 from marketjobs.providers.yahoo_values import NAME, malformed, printable
 
@@ -182,6 +183,7 @@ def session_class() -> type[Any]:
         def __init__(self, connection: Connection) -> None:
             super().__init__(
                 impersonate="chrome",
+                curl_infos=timings(),
                 proxy=connection.proxy,
                 verify=authorities(connection.ca_bundle),  # type: ignore[arg-type]  # a path too
             )
@@ -215,7 +217,8 @@ def session_class() -> type[Any]:
         def _send(self, method: Any, url: str, asked: _Asked, options: dict[str, Any]) -> Response:
             # Not spent for: curl sends again by itself when a kept connection turns out to be dead, before
             # a byte of an answer came.  Nothing switches that off.
-            self._connection.gate.spend()
+            grant = self._connection.gate.spend()
+            began = time.monotonic()
             body = bytearray()
 
             def receive(chunk: bytes) -> int:
@@ -228,6 +231,7 @@ def session_class() -> type[Any]:
                 if len(body) > MAX_ANSWER_BYTES:
                     raise malformed(asked.symbol, f"more than {MAX_ANSWER_BYTES >> 20} MiB") from exc
                 raise
+            self._connection.gate.sent(grant, began + seconds_to_send(response))
             response.content = bytes(body)
             return response
 

@@ -282,6 +282,14 @@ class BudgetGate:
             time.sleep(max(0.0, slot.leaves_at - time.monotonic()))
         return slot
 
+    def sent(self, grant: Grant, at: float) -> None:
+        """A call that left late crowds its successors as the vendor counts: its instant is moved, where that still
+        changes anything."""
+        slot = grant.slot if isinstance(grant, Spent) else None
+        if slot is not None and at - slot.leaves_at > 2 * self._slack:
+            with self._database.write() as tx:
+                budgets.restamp(tx, slot, self._rates, at - time.monotonic())
+
     def hold(
         self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
     ) -> float:
