@@ -126,8 +126,10 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
-_PASSWORD_OPTION = re.compile(r"(?<=[?&]password=)[^&#]+")
-"""PostgreSQL takes the password as an option too."""
+_SECRET_OPTION = re.compile(
+    r"([?&][\w.-]*(?:password|passwd|token|secret|key|auth|signature|sig)=)([^&#]+)", re.IGNORECASE
+)
+"""PostgreSQL takes the password as an option too, and feeds of one's own have a token there."""
 
 
 def _split(url: str) -> SplitResult | None:
@@ -442,7 +444,7 @@ class Settings(Section):
             parts = _split(address) if "@" in address else None
             if parts is not None and parts.password:
                 yield parts.password
-            yield from _PASSWORD_OPTION.findall(address)
+            yield from (secret for _, secret in _SECRET_OPTION.findall(address))
 
 
 def settings_keys(kind: type[Section] = Settings, prefix: str = "") -> Iterator[tuple[str, Setting]]:
@@ -458,9 +460,11 @@ def masked(key: str, value: Any) -> Any:
     """A value as it may be shown: keys and the passwords of addresses are hidden."""
     if key.endswith("api_keys"):
         return [MASK for _ in value]
+    if isinstance(value, list):
+        return [masked(key, one) for one in value]
     if not isinstance(value, str):
         return value
-    value = _PASSWORD_OPTION.sub(MASK, value)
+    value = _SECRET_OPTION.sub(rf"\1{MASK}", value)
     if "@" not in value:
         return value
     parts = _split(value)

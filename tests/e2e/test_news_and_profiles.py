@@ -58,6 +58,9 @@ def test_news_come_and_are_shown(machine: Machine) -> None:
     machine.run("news", "NOSUCH").refused(4, "nothing is stored of NOSUCH")
     ran = machine.run("fetch-news", "--feed", "file:///etc/passwd")
     ran.refused(2, "no address of a feed")
+    ran = machine.run("fetch-news", "--feed", "https://host.example/feed?token=t0pSecret")
+    ran.refused(2, "stands in the settings only")
+    assert "t0pSecret" not in ran.out + ran.err
 
 
 def test_an_asset_is_shown_with_all_that_is_known(machine: Machine) -> None:

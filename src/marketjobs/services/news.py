@@ -74,18 +74,21 @@ def _configured(settings: Settings) -> dict[str, str]:
 
 
 def _address(text: str, settings: Settings) -> str:
-    """Raises InvalidInput for what is no address, or holds a password, which a job's row would show."""
+    """Raises InvalidInput for what is no address, or holds a password or a token, which a job's row would show."""
     if not isinstance(text, str) or not text.strip().isprintable() or len(text) > LONGEST_ADDRESS:
         raise InvalidInput("a feed is an address: https://example.com/feed.xml")
     address = text.strip()
     if address in _configured(settings):
         return address
     try:
-        has_password = bool(urlsplit(address).password)
+        has_secret = bool(urlsplit(address).password) or masked("feed", address) != address
     except ValueError as exc:
         raise InvalidInput(f"{address!a:.80} is no address: https://example.com/feed.xml") from exc
-    if has_password:
-        raise InvalidInput("an address with a password stands in the settings only: [providers.rss] feeds")
+    if has_secret:
+        raise InvalidInput(
+            "an address with a password or a token stands in the settings only, where nobody is shown it:"
+            " [providers.rss] feeds, then marketjobs fetch-news"
+        )
     if urlsplit(address).scheme not in ("http", "https"):
         raise InvalidInput(f"{address!a:.80} is no address of a feed: https://example.com/feed.xml")
     return address
