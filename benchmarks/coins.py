@@ -217,7 +217,7 @@ def quotes(url: str) -> Table:
 def main() -> None:
     given = options(__doc__, days=1096, pairs=500, latency_ms=80.0, connections=8, rounds=3, port=8119)
     chosen = Chosen(given.connections, given.latency_ms, given.rounds)
-    minutes = [BarQuery("BTCUSDT", Interval.MINUTE_1, Range(END - given.days * DAY_SECONDS, END))]
+    minutes = [BarQuery("BTCUSDT", Interval.MINUTE_1, Range(END - given.days * DAY_SECONDS, END), whole=True)]
     year = Range(END - 365 * DAY_SECONDS, END)
     daily = [BarQuery(f"C{number:04d}USDT", Interval.DAY_1, year) for number in range(given.pairs)]
     with vendor(given.port, given.latency_ms, TESTS / "coin_vendor.py") as url:

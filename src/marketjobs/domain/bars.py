@@ -120,13 +120,14 @@ class Hours(NamedTuple):
 class BarQuery:
     """One symbol's bars over a range, as a provider is asked for them: ``symbol`` as the vendor spells it,
     ``currency`` for vendors that quote in any.  ``prepost``: minutes and hours before and after the regular session
-    too."""
+    too.  ``whole``: in one answer, however long that is."""
 
     symbol: str
     interval: Interval
     range: Range
     prepost: bool = False
     currency: str | None = None
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +136,7 @@ class BarAnswer:
 
     The query's range is what the answer speaks for: a provider narrows it to what the vendor gives.
     ``session`` is for bars of a day or more, ``hours`` (the sessions that the vendor names) for shorter ones.
+    ``goes_on``: it ends early, so that nobody holds years of minutes in memory; the rest is to be asked for next.
     """
 
     query: BarQuery
@@ -143,6 +145,7 @@ class BarAnswer:
     facts: AssetFacts = field(default_factory=AssetFacts)
     session: OpenSession | None = None
     hours: Sequence[Hours] = ()
+    goes_on: bool = False
 
     def open_from(self, now: float) -> float:
         """Bars of minutes and hours that begin at this instant or later may still change: those of a session

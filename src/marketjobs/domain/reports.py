@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -104,6 +104,21 @@ class SymbolOutcome:
             "note": self.note,
         }
         return document | ({"asked": [one.to_json() for one in self.asked]} if self.asked else {})
+
+    def after(self, parts: Sequence[SymbolOutcome]) -> SymbolOutcome:
+        """What this one and the ``parts`` of the same series that were stored before it come to."""
+        if not parts:
+            return self
+        every = [*parts, self]
+        return replace(
+            self,
+            status=SymbolStatus.STORED if any(one.status is SymbolStatus.STORED for one in every) else self.status,
+            rows_new=sum(one.rows_new for one in every),
+            rows_changed=sum(one.rows_changed for one in every),
+            rows_unchanged=sum(one.rows_unchanged for one in every),
+            rows_rejected=sum(one.rows_rejected for one in every),
+            note="; ".join(dict.fromkeys(one.note for one in every if one.note)) or None,
+        )
 
     @classmethod
     def from_json(cls, data: JsonDict) -> SymbolOutcome:

@@ -16,6 +16,7 @@ from typing import ClassVar
 from marketjobs.domain.assets import AssetClass, Listing, Match
 from marketjobs.domain.bars import BarAnswer, BarQuery
 from marketjobs.domain.quotes import Quote
+from marketjobs.domain.ranges import Range
 from marketjobs.errors import ProviderError, RangeUnavailable, SymbolUnknown
 from marketjobs.providers import binance_answers as reading
 from marketjobs.providers.answers import Kept
@@ -32,6 +33,8 @@ KLINES_WEIGHT, PAIRS_WEIGHT, PING_WEIGHT = 2, 20, 1
 NAMED_AT_MOST = 100
 """Beyond so many the tickers of all pairs cost the same weight, and no address grows too long."""
 PAIRS_KEPT_SECONDS = 3600.0
+PAGES_AN_ANSWER = 150
+"""Some 100 days of minutes, 40 MB."""
 FOUND_AT_MOST = 20
 WEIGHT_WINDOW_SECONDS = 60
 TOLD_EVERY_SECONDS = 1.0
@@ -91,7 +94,8 @@ class Binance(Provider):
         return [reading.match(pair, rank) for rank, pair in enumerate(found[:FOUND_AT_MOST], 1)]
 
     async def bars(self, query: BarQuery) -> BarAnswer:
-        """Rows ascending; a range of more than 1000 bars is asked for in pages, several at once.
+        """Rows ascending; a range of more than 1000 bars is asked for in pages, several at once; one of more than
+        150,000 is answered as far as that.
 
         Raises:
             Unsupported: an interval that is not declared, or a pre-market.
@@ -106,8 +110,12 @@ class Binance(Provider):
         columns = await self._page(query, start, query.range.end)
         if len(columns[0]) >= ROWS_A_PAGE:
             after = reading.bar_starts(query.interval, max(columns[0]), 1)
-            further = await self._further(query, reading.pages(query.interval, after, query.range.end))
-            columns = reading.joined([columns, *further])
+            pages = reading.pages(query.interval, after, query.range.end)
+            some = pages if query.whole else pages[:PAGES_AN_ANSWER]
+            columns = reading.joined([columns, *await self._further(query, some)])
+            if len(some) < len(pages):
+                spoken_for = replace(query, range=Range(query.range.start, some[-1][1]))
+                return replace(reading.bar_answer(spoken_for, columns), goes_on=True)
         return reading.bar_answer(query, columns)
 
     async def _further(self, query: BarQuery, pages: list[tuple[int, int]]) -> list[Columns]:

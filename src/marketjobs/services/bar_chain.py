@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+from marketjobs.domain.intervals import stamp_text
 from marketjobs.domain.reports import Asked, Hold, SymbolOutcome
 from marketjobs.errors import (
     AmbiguousSymbol,
@@ -52,6 +53,9 @@ class _Track:
     links: list[Link]
     trail: Trail = field(default_factory=Trail)
     span: Span = (None, None)
+    done_until: int | None = None
+    """So far the vendor's answers have gone, of which there are more to come."""
+    stored: list[SymbolOutcome] = field(default_factory=list)
 
     def asked(self) -> tuple[Asked, ...]:
         return self.trail.asked()
@@ -132,8 +136,10 @@ class Chains:
 
     def _planned(self, leg: Fetch, tracks: Sequence[_Track]) -> list[Plan]:
         runtime = self.ctx.runtime
+        wanted = [one.named for one in tracks]
+        done = {one.named.symbol: one.done_until for one in tracks if one.done_until is not None}
         with runtime.database.read() as tx:
-            found = plans(tx, self.request, leg.provider, [one.named for one in tracks], runtime.settings.chains)
+            found = plans(tx, self.request, leg.provider, wanted, runtime.settings.chains, done)
         for track, one in zip(tracks, found, strict=True):
             track.span = one.series.first, one.series.last
         return [replace(one, asked=track.asked()) for track, one in zip(tracks, found, strict=True)]
@@ -148,6 +154,20 @@ class Chains:
         track.links.pop(0)
         if for_good or isinstance(error, HistoryCut) or not isinstance(error, _ASK_THE_NEXT):
             self._settle_failure(track, error, None)
+
+    def goes_on(self, outcome: SymbolOutcome, until: int) -> None:
+        """A part of a long series is stored: the next one is asked of the same provider."""
+        track = self._tracks[outcome.symbol]
+        track.stored.append(outcome)
+        track.done_until = until
+        there = stamp_text(until, self.request.interval)
+        self.ctx.progress(
+            self.done / self.total, f"{self.done} of {self.total} symbols; {outcome.symbol} up to {there}"
+        )
+
+    def summed(self, outcome: SymbolOutcome) -> SymbolOutcome:
+        """An outcome with the parts before it."""
+        return outcome.after(self._tracks[outcome.symbol].stored)
 
     def settle(self, outcomes: Sequence[SymbolOutcome]) -> None:
         for one in outcomes:

@@ -74,7 +74,10 @@ class Fetch:
         if one.ranges:
             bar_basis.refuse_as_traded(self.provider, one.symbol, one.ranges[0].start, bar_rebase.splits_of(one, ()))
         listing = await self._listing(one) if one.ranges else None
-        answers = [await self._query(one, listing, wanted) for wanted in one.ranges if listing]
+        answers: list[BarAnswer] = []
+        for wanted in one.ranges:
+            if listing is not None and not (answers and answers[-1].goes_on):
+                answers.append(await self._query(one, listing, wanted))
         if one.zone is None:
             one, answers = self._in_its_zone(one, answers)
         found = self._checked(one, listing, answers)
@@ -89,14 +92,14 @@ class Fetch:
         first = earliest(self.provider, self.request, one.zone or UTC)
         [span] = [span] if first is None else later_than([span], first)
         if len(one.ranges) != 1 or one.ranges[0] != span:
-            found = self._checked(one, listing, [await self._query(one, listing, span)])
+            found = self._checked(one, listing, [await self._query(one, listing, span, whole=True)])
         return replace(found, restated=why, withdrawn=self._withdrawn(one, found), rebase=self._rebase(one, found))
 
     async def _listing(self, one: Plan) -> Listing:
         return await self.chain.probes.asked(self.provider, lambda: identity.listing(one.named, self.provider))
 
-    async def _query(self, one: Plan, listing: Listing, wanted: Range) -> BarAnswer:
-        query = BarQuery(listing.symbol, self.request.interval, wanted, one.prepost, listing.currency)
+    async def _query(self, one: Plan, listing: Listing, wanted: Range, *, whole: bool = False) -> BarAnswer:
+        query = BarQuery(listing.symbol, self.request.interval, wanted, one.prepost, listing.currency, whole)
         try:
             return await self.chain.probes.asked(self.provider, lambda: self.provider.bars(query))
         except SymbolUnknown as exc:
@@ -164,6 +167,7 @@ class Fetch:
             open_from=min([open_from, *[bar.ts for bar in good if bar.provisional]]),
             listing=listing,
             supplier=self.provider.name,
+            goes_on=bool(answers) and answers[-1].goes_on,
         )
 
     def _in_its_unit(self, one: Plan, good: list[Bar], facts: AssetFacts) -> tuple[list[Bar], AssetFacts]:
@@ -247,9 +251,14 @@ class Fetch:
         if not ready:
             return
         outcomes: list[JsonDict] = []
-        with self.ctx.storing(outcomes, self.chain.share_done(len(ready))) as tx:
-            settled, failed = store(tx, self.request, self.provider, ready)
+        parts = {found.plan.symbol: found.asked[-1].end for found in ready if found.goes_on}
+        with self.ctx.storing(outcomes, self.chain.share_done(len(ready) - len(parts))) as tx:
+            stored, failed = store(tx, self.request, self.provider, ready)
+            settled = [self.chain.summed(one) for one in stored if one.symbol not in parts]
             outcomes += [one.to_json() for one in settled]
+        for one in stored:
+            if one.symbol in parts:
+                self.chain.goes_on(one, parts[one.symbol])
         self.chain.settle(settled)
-        for one, error in failed:
-            self.chain.failed(one, self.provider.name, error, for_good=True)
+        for plan, error in failed:
+            self.chain.failed(plan, self.provider.name, error, for_good=True)

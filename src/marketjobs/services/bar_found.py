@@ -30,3 +30,5 @@ class Found:
     supplier: str = ""
     verified: int = 0
     """Bars of providers behind it that became its own."""
+    goes_on: bool = False
+    """The vendor has more after what was ``asked``."""

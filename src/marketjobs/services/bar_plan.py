@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta, tzinfo
 from zoneinfo import ZoneInfo
@@ -79,10 +79,19 @@ def earliest(provider: Provider, request: FetchRequest, zone: tzinfo) -> int | N
 
 
 def plans(
-    tx: Transaction, request: FetchRequest, provider: Provider, wanted: Sequence[Named], chains: ChainsSettings
+    tx: Transaction,
+    request: FetchRequest,
+    provider: Provider,
+    wanted: Sequence[Named],
+    chains: ChainsSettings,
+    done_until: Mapping[str, int] | None = None,
 ) -> list[Plan]:
     """What to ask a provider for, in the order of the symbols; a plan with a ``refusal`` is for a symbol that was
-    renamed, or a range of which the vendor has nothing any more."""
+    renamed, or a range of which the vendor has nothing any more.
+
+    Args:
+        done_until: by symbol, up to where this fetch has asked already.
+    """
     symbols = [one.symbol for one in wanted]
     known = bar_state.known(tx, symbols, request.interval, GAP_TRIES)
     renamed = renamings(tx, [symbol for symbol in symbols if symbol not in known])
@@ -92,12 +101,18 @@ def plans(
         found = known.get(one.symbol)
         order = chains.of(one.asset_class)
         place = rank(provider, order, one.asset_class, found.suppliers if found else (), numbers)
-        planned.append(_plan(tx, request, provider, one, found, place))
+        planned.append(_plan(tx, request, provider, one, found, place, (done_until or {}).get(one.symbol)))
     return [replace(one, refusal=renamed[one.symbol]) if one.symbol in renamed else one for one in planned]
 
 
 def _plan(
-    tx: Transaction, request: FetchRequest, provider: Provider, named: Named, known: Known | None, place: Rank
+    tx: Transaction,
+    request: FetchRequest,
+    provider: Provider,
+    named: Named,
+    known: Known | None,
+    place: Rank,
+    done_until: int | None,
 ) -> Plan:
     zone: tzinfo | None = UTC
     series = known.series if known else Series()
@@ -107,6 +122,8 @@ def _plan(
     wanted = request.wanted(today(provider, zone or UTC), zone or UTC)
     coverage = () if request.force or is_empty else series.extended if request.prepost else series.coverage
     missing = subtract(wanted, coverage)
+    if done_until is not None:
+        missing = later_than(missing, done_until)
     first = earliest(provider, request, zone or UTC)
     given = missing if first is None else later_than(missing, first)
     # A series that has extended hours keeps them: an answer without them would pass for their withdrawal.
