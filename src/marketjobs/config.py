@@ -428,6 +428,11 @@ class Settings(Section):
         """Is the broker the queue in the data folder?"""
         return not self.broker.url
 
+    @property
+    def from_environment(self) -> int:
+        """How many settings variables give."""
+        return sum(1 for origin in self._origins.values() if origin in os.environ)
+
     def origin(self, key: str) -> str:
         return self._origins.get(key, "default")
 
@@ -677,7 +682,7 @@ def _shown(key: str, given: Any) -> str:
         return MASK
     if isinstance(given, list):
         plain = all(isinstance(one, str | int | float) and "@" not in str(one) for one in given)
-        return f"{given!r:.60}" if plain and key.rpartition(".")[0] != "providers" else MASK
+        return f"{masked(key, given)!r:.60}" if plain and key.rpartition(".")[0] != "providers" else MASK
     return f"{masked(key, given)!r:.60}"
 
 

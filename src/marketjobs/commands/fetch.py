@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated
 
 import typer
@@ -10,9 +11,24 @@ from marketjobs.commands import session
 
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 WAIT = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait and show progress, or only hand the job in.")]
+
+
+def finite(value: float | None) -> float | None:
+    """Of seconds: ``nan`` is neither below nor above any limit."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
+
+
 TIMEOUT = Annotated[
     float | None,
-    typer.Option("--timeout", min=0, metavar="SECONDS", help="Stop watching after so long; the job goes on."),
+    typer.Option(
+        "--timeout",
+        min=0,
+        callback=finite,
+        metavar="SECONDS",
+        help="Stop watching after so long; the job goes on.",
+    ),
 ]
 INLINE = Annotated[bool, typer.Option("--inline", help="Run it in this process: no broker, no worker.")]
 

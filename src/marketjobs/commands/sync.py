@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import INLINE, JSON, PREPOST, TIMEOUT, WAIT
+from marketjobs.commands.fetch import INLINE, JSON, PREPOST, TIMEOUT, WAIT, finite
 
 if TYPE_CHECKING:
     from marketjobs.domain.jobs import JsonDict
@@ -29,7 +29,13 @@ BATCH = Annotated[
 ]
 DELAY = Annotated[
     float | None,
-    typer.Option("--delay", min=0, metavar="SECONDS", help="Between the starts of two parts; default in [universe]."),
+    typer.Option(
+        "--delay",
+        min=0,
+        callback=finite,
+        metavar="SECONDS",
+        help="Between the starts of two parts; default in [universe].",
+    ),
 ]
 FORCE = Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")]
 DRY_RUN = Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")]

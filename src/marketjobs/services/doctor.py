@@ -45,6 +45,13 @@ class Finding:
         return {"name": self.name, "verdict": self.verdict, "found": self.found, "fix": self.fix}
 
 
+def _sources(settings: Settings) -> str:
+    """Where settings come from: the file, and variables, which nobody sees."""
+    count = settings.from_environment
+    variables = f"{count} setting{'' if count == 1 else 's'} from the environment" if count else ""
+    return "; ".join(filter(None, [str(settings.file or ""), variables])) or "defaults only"
+
+
 def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
     """All checks; later ones are left out where they stand on one that failed.
 
@@ -54,7 +61,7 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
     findings: list[Finding] = []
     try:
         settings = config.current()
-        findings.append(Finding("configuration", OK, str(settings.file or "defaults only")))
+        findings.append(Finding("configuration", OK, _sources(settings)))
     except ConfigError as exc:
         return [Finding("configuration", ERROR, exc.message, exc.hint or "mend the named key")]
     runtime = Runtime(settings, patience_seconds=PATIENCE_SECONDS)
