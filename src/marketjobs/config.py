@@ -473,8 +473,10 @@ def masked(key: str, value: Any) -> Any:
     if "@" not in value:
         return value
     parts = _split(value)
-    if parts is None or not parts.scheme or not parts.netloc or "@" in parts.path + parts.query + parts.fragment:
-        return MASK  # an address gone wrong: nobody can tell where its password is
+    if parts is None or not parts.scheme or not parts.netloc:
+        return MASK
+    if ":" in parts.netloc and "@" in parts.path + parts.query + parts.fragment:
+        return MASK  # an address gone wrong: nobody can tell where its password ends
     if not parts.password:
         return value
     host = parts.netloc.rpartition("@")[2]
