@@ -319,7 +319,7 @@ class ChainsSettings(Section):
     etf: list[str] = _chain_of("exchange-traded funds", "yahoo", "alphavantage")
     fund: list[str] = _chain_of("funds", "yahoo", "alphavantage")
     index: list[str] = _chain_of("indices", "yahoo")
-    currency: list[str] = _chain_of("currencies", "yahoo", "alphavantage")
+    currency: list[str] = _chain_of("currencies", "yahoo")
     crypto: list[str] = _chain_of("coins", "yahoo", "binance", "coingecko", "coinmarketcap")
     future: list[str] = _chain_of("futures", "yahoo")
     unknown: list[str] = _chain_of("what no vendor has named yet", "yahoo", "alphavantage")
