@@ -91,6 +91,42 @@ def suppliers(runtime: Runtime, symbol: str = "AAPL") -> set[str]:
     return {name for _, name in stored(runtime, symbol).values()}
 
 
+# -- what is of something else --------------------------------------------------------------------------------
+
+
+def spiked(rows: list[list[Any]], back: int) -> list[list[Any]]:
+    return [[one[0], *(price * 100 for price in one[1:5]), *one[5:]] if one[0] == day(back) else one for one in rows]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [history(factor=100.0), spiked(history(), 4), spiked(history(), 1)],
+    ids=["all", "a stored one", "a new one"],
+)
+def test_a_price_a_hundred_times_off_is_never_stored_over_good_data(
+    runtime: Runtime, counter: Counter, rows: list[list[Any]]
+) -> None:
+    knows(counter, "first", history(newest=3))
+    fetch(runtime)
+    before = stored(runtime)
+    knows(counter, "first", rows)
+    for name in ("second", "third"):
+        counter.fault(name, 404)
+    job = fetch(runtime)
+    assert job.state is JobState.WAITING
+    assert job.error_cause == "data_rejected"
+    assert stored(runtime) == before
+    forced = said(fetch(runtime, force=True))
+    assert (forced["status"], forced["provider"]) == ("stored", "first")
+
+
+def test_a_split_explains_a_jump(runtime: Runtime, counter: Counter) -> None:
+    knows(counter, "first", history(newest=3))
+    fetch(runtime)
+    knows(counter, "first", history(factor=100.0), [[day(2), "split", 0.01]])
+    assert said(fetch(runtime))["rows_changed"] == len(history(newest=3))
+
+
 # -- who steps in ---------------------------------------------------------------------------------------------
 
 

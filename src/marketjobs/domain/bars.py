@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, overload
 
 from marketjobs.domain.assets import AssetFacts
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, day_of, next_period, stamp_of
+from marketjobs.domain.quotes import jumps
 from marketjobs.domain.ranges import Range
 
 FINAL_AFTER_CLOSE_SECONDS = 20 * 60
@@ -363,6 +364,22 @@ def may_be_split(bars: Sequence[Bar]) -> int | None:
     for before, bar in pairwise(bars):
         if not before.close / SPLIT_STEP < bar.open < before.close * SPLIT_STEP:
             return bar.ts
+    return None
+
+
+def jumped(bars: Iterable[Bar], stored: Iterable[StoredBar], splits: Iterable[Action]) -> tuple[Bar, float] | None:
+    """The first bar that is of something else than what is stored, with the close that says so: that of its own stamp,
+    of bars behind the stored ones that before it.  ``None``: there is none, or a split that came later may be why."""
+    final = {bar.ts: bar.close for bar in stored if not bar.provisional}
+    newest = max(final, default=0)
+    last_split = max((split.ts for split in splits), default=0)
+    before = final.get(newest)
+    for bar in bars:
+        known = final.get(bar.ts)
+        if bar.ts > newest:
+            known, before = before, bar.close
+        if last_split <= min(bar.ts, newest) and jumps(bar.close, known):
+            return bar, known or 0.0
     return None
 
 

@@ -17,11 +17,12 @@ from marketjobs.domain.bars import (
     Action,
     Bar,
     StoredBar,
+    jumped,
     may_be_split,
     restated,
 )
 from marketjobs.domain.intervals import Interval, stamp_text
-from marketjobs.errors import MarketJobsError, Unsupported
+from marketjobs.errors import DataRejected, MarketJobsError, Unsupported
 from marketjobs.providers.base import Provider, provider_class
 
 COINS_DIFFER_BY = 0.02
@@ -103,6 +104,24 @@ def refuse_split(provider: Provider, symbol: str, interval: Interval, bars: Sequ
             f" {stamp_text(stamp, interval)} that may be a split",
             provider=provider.name,
             symbol=symbol,
+        )
+
+
+def refuse_jump(
+    provider: Provider,
+    symbol: str,
+    interval: Interval,
+    bars: Sequence[Bar],
+    stored: Sequence[StoredBar],
+    splits: Iterable[Action],
+) -> None:
+    """Raises DataRejected for prices a hundred times off the stored ones: another unit, or another thing."""
+    found = jumped(bars, stored, splits)
+    if found is not None:
+        bar, known = found
+        raise DataRejected(
+            f"{symbol}: {provider.name} gives {bar.close:g} for {stamp_text(bar.ts, interval)} where {known:g} is"
+            " stored: held back (if it is right: --force)"
         )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from marketjobs.domain import currencies
 from marketjobs.domain.assets import AssetFacts, Listing
-from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, check, in_unit
+from marketjobs.domain.bars import SPLIT, Action, Bar, BarAnswer, BarQuery, Rejected, StoredBar, check, in_unit
 from marketjobs.domain.intervals import Interval, bar_end, period_start, stamp_of, stamp_text
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.ranges import Range, later_than, merge
@@ -114,6 +114,7 @@ class Fetch:
         start, end = found.asked[0].start, found.asked[-1].end
         with self.ctx.runtime.database.read() as tx:
             stored = bars.stored_bars(tx, one.asset, self.request.interval, start, end)
+        self._refuse_jump(one, found, stored)
         known = {key for key in one.actions if key[1] == SPLIT}
         new = [action for action in found.actions if action.kind == SPLIT and (action.ts, SPLIT) not in known]
         kept = bar_basis.extension(self.provider, one.symbol, self.request.interval, one.rank, found.bars, stored, new)
@@ -196,6 +197,7 @@ class Fetch:
         if found.bars:
             with self.ctx.runtime.database.read() as tx:
                 stored = bars.stored_bars(tx, one.asset, self.request.interval, found.bars[0].ts, found.bars[-1].ts)
+            self._refuse_jump(one, found, stored)
             stamp = bar_basis.contradiction(one.rank, found.bars, stored)
             if stamp is not None:
                 return f"restated: the vendor changed {stamp_text(stamp, self.request.interval)}"
@@ -203,10 +205,17 @@ class Fetch:
                 return "restated: a split since the last fetch"
         return None
 
+    def _refuse_jump(self, one: Plan, found: Found, stored: Sequence[StoredBar]) -> None:
+        """Raises DataRejected, unless a person says with --force that the prices are right."""
+        if not self.request.force:
+            splits = bar_rebase.splits_of(one, found.actions)
+            bar_basis.refuse_jump(self.provider, one.symbol, self.request.interval, found.bars, stored, splits)
+
     def _withdrawn(self, one: Plan, found: Found) -> tuple[int, ...]:
         """Stored final bars that a restating answer lacks, and that a person's --force lets go.
 
         Raises:
+            DataRejected: its prices are those of something else.
             HistoryCut: a series is rewritten only from an answer that holds all of it: bases are never mixed.
         """
         assert one.series.first is not None and one.series.last is not None
@@ -216,6 +225,7 @@ class Fetch:
             )
             start = max(one.series.first, speaks_from)
             stored = bars.stored_bars(tx, one.asset, self.request.interval, start, one.series.last)
+        self._refuse_jump(one, found, stored)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
         if not lacking:
