@@ -17,7 +17,15 @@ from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.domain.quotes import Quote
-from marketjobs.errors import InvalidInput, MissingKey, ProviderError, RateLimited, SymbolUnknown, Unsupported
+from marketjobs.errors import (
+    InvalidInput,
+    MissingKey,
+    ProviderError,
+    RangeUnavailable,
+    RateLimited,
+    SymbolUnknown,
+    Unsupported,
+)
 from marketjobs.providers import base
 from marketjobs.services import attempts, jobs
 from marketjobs.services.failover import Closed, Trail
@@ -325,6 +333,15 @@ def test_a_symbol_that_one_does_not_know_waits_not_for_long_for_others() -> None
         error, hold = trail.verdict()
         assert (hold is not None) is waits
         assert error.cause == ("rate_limited" if waits else "symbol_unknown")
+        trail.is_stored = True  # it is not mistyped: who can't be asked now may well know it
+        assert trail.verdict()[0].cause == "rate_limited"
+
+
+def test_one_that_lacks_the_range_keeps_nobody_from_waiting_for_those_that_have_it() -> None:
+    lacks = RangeUnavailable("first has 30 days", provider="first")
+    limited = RateLimited("429", provider="second", retry_after_seconds=5000.0)
+    error, hold = Trail([("first", lacks), ("second", limited)]).verdict()
+    assert (error.cause, hold is not None) == ("rate_limited", True)
 
 
 def test_a_closed_provider_opens_when_its_time_has_come() -> None:

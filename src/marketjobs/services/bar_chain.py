@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from marketjobs.domain.intervals import stamp_text
 from marketjobs.domain.reports import Asked, Hold, SymbolOutcome
@@ -51,7 +51,7 @@ class _Track:
 
     named: Named
     links: list[Link]
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail
     span: Span = (None, None)
     done_until: int | None = None
     """So far the vendor's answers have gone, of which there are more to come."""
@@ -81,7 +81,11 @@ class Chains:
             found = identity.named(tx, symbols)
         why_not = need(self.request)
         self._tracks = {
-            symbol: _Track(one, chain(settings, one.asset_class, why_not, self.request.provider))
+            symbol: _Track(
+                one,
+                chain(settings, one.asset_class, why_not, self.request.provider),
+                Trail(is_stored=one.record is not None),
+            )
             for symbol, one in found.items()
         }
         try:

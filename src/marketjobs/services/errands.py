@@ -101,7 +101,7 @@ class Errand(ABC, Generic[T]):
 
     async def _symbol(self, one: Named, places: asyncio.Semaphore) -> None:
         links: list[Link] = chain(self.ctx.runtime.settings, one.asset_class, self.need, self.only, self.then)
-        trail = Trail()
+        trail = Trail(is_stored=one.record is not None)
         async with places:
             for link in links:
                 error = link.refusal or self.closed.why(link.name, one.symbol)

@@ -36,7 +36,7 @@ from marketjobs.services.vendors import require_enabled
 
 LEAST_WAIT_SECONDS = 0.5
 PATIENT_SECONDS = 120.0
-"""A symbol that one vendor does not know waits no longer than that for the others."""
+"""A symbol that one vendor does not know, and of which nothing is stored, waits no longer than that for the others."""
 _WORDS = (SymbolUnknown, SymbolDelisted, RangeUnavailable, NoData)
 """A vendor's own word about a symbol."""
 _LIMITS = (RateLimited, BudgetSpent, CircuitOpen, QuotaExhausted)
@@ -98,9 +98,11 @@ def require_usable(settings: Settings, name: str) -> type[Provider]:
 
 @dataclass(slots=True)
 class Trail:
-    """Who did not serve one symbol, in the order of asking."""
+    """Who did not serve one symbol, in the order of asking.  ``is_stored``: there is an asset of that name, so that it
+    is not mistyped."""
 
     errors: list[tuple[str, MarketJobsError]] = field(default_factory=list)
+    is_stored: bool = False
 
     def add(self, provider: str, error: MarketJobsError) -> None:
         self.errors.append((provider, error))
@@ -116,8 +118,9 @@ class Trail:
         waits = {name: wait for name, error in again if (wait := _wait_of(error)) is not None}
         if again and len(waits) == len(again):
             seconds = min(waits.values())
-            if said and seconds > PATIENT_SECONDS:  # most likely nobody knows it: who asked is told so now
-                return said[0], None
+            unknown = [error for error in said if isinstance(error, SymbolUnknown)]
+            if unknown and not self.is_stored and seconds > PATIENT_SECONDS:
+                return unknown[0], None  # most likely nobody knows it: who asked is told so now
             why = "; ".join(dict.fromkeys(error.message for _, error in again))
             is_refused = all(isinstance(error, _REFUSALS) for _, error in again)
             return again[0][1], Hold(time.monotonic() + max(LEAST_WAIT_SECONDS, seconds), why, is_refused)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from marketjobs.domain import currencies
@@ -121,9 +121,9 @@ class _Wanted:
 
     named: Named
     links: list[Link]
-    references: tuple[float, ...] = ()
+    references: tuple[float, ...]
     """Prices that are stored of it."""
-    trail: Trail = field(default_factory=Trail)
+    trail: Trail
     quote: Quote | None = None
     provider: str = ""
     listing: Listing | None = None
@@ -161,7 +161,8 @@ class Update:
                 self._fail(symbol, renamed[symbol], Trail())
             else:
                 links = chain(settings, one.asset_class, _need, self.only)
-                wanted.append(_Wanted(one, links, references.get(symbol, ())))
+                trail = Trail(is_stored=one.record is not None)
+                wanted.append(_Wanted(one, links, references.get(symbol, ()), trail))
         if wanted:
             try:
                 loop.run(self._rounds(wanted), on_start=self.ctx.on_end)
