@@ -222,6 +222,14 @@ def test_pence_and_pounds_are_never_mixed_up(runtime: Runtime, counter: Counter)
     assert update(runtime, "TSCO.L", provider="first").error_cause == "data_rejected"
 
 
+def test_a_price_without_a_unit_is_stored_in_the_assets(runtime: Runtime, counter: Counter) -> None:
+    knows(counter, "first", AAPL=190.0)
+    update(runtime, "AAPL")
+    counter.known["first", "quotes"] = {"AAPL": {"price": 191.0, "at": NOW + 1}}
+    assert outcomes(update(runtime, "AAPL"))["AAPL"]["currency"] == "USD"
+    assert read.quotes(["AAPL"], runtime=runtime)["AAPL"].currency == "USD"
+
+
 def test_another_currency_is_refused_and_the_next_is_asked(runtime: Runtime, counter: Counter) -> None:
     knows(counter, "first", AAPL=190.0)
     update(runtime, "AAPL")

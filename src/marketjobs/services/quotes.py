@@ -275,6 +275,8 @@ class Update:
                     held.append((one, exc))
                 else:
                     good.append(one)
+                    if one.quote and one.quote.currency is None:  # it was taken as being in the asset's unit
+                        one.quote = one.quote._replace(currency=one.named.currency)
             written: set[int] = set()
             for provider in dict.fromkeys(one.provider for one in good):
                 some = [one for one in good if one.provider == provider]
