@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from marketjobs.domain.intervals import stamp_text
 from marketjobs.domain.reports import Asked, Hold, SymbolOutcome
