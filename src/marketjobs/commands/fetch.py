@@ -1,14 +1,22 @@
-"""Commands that fetch: `fetch-market-data`."""
+"""Commands that fetch: `fetch-market-data`; and what all that hand in a job have in common."""
 
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from marketjobs.commands import session
 
+if TYPE_CHECKING:
+    from marketjobs.domain.jobs import JsonDict
+
+SYMBOLS = Annotated[
+    list[str] | None,
+    typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
+]
+PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")]
 JSON = Annotated[bool, typer.Option("--json", help="One JSON document on standard output.")]
 WAIT = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait and show progress, or only hand the job in.")]
 
@@ -41,10 +49,7 @@ PREPOST = Annotated[
 
 
 def fetch_market_data(
-    symbols: Annotated[
-        list[str] | None,
-        typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
-    ] = None,
+    symbols: SYMBOLS = None,
     group: GROUP = None,
     interval: Annotated[
         str, typer.Option(metavar="I", help="Length of a bar: 1m 2m 5m 15m 30m 60m 90m 1h 1d 1wk 1mo.")
@@ -61,7 +66,7 @@ def fetch_market_data(
     ] = None,
     end: Annotated[str | None, typer.Option(metavar="DAY", help="Last day, included; default today.")] = None,
     prepost: PREPOST = False,
-    provider: Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")] = None,
+    provider: PROVIDER = None,
     force: Annotated[bool, typer.Option("--force", help="Ask for all of the range, not only what is missing.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be asked for; ask nobody.")] = False,
     wait: WAIT = True,
@@ -70,7 +75,6 @@ def fetch_market_data(
     as_json: JSON = False,
 ) -> None:
     """Fetch bars into the store; only what is missing is asked for."""
-    from marketjobs.commands import flow
     from marketjobs.commands.plan import show_plan
     from marketjobs.commands.symbols import typed
     from marketjobs.services import bars, universe
@@ -89,9 +93,18 @@ def fetch_market_data(
     if dry_run:
         show_plan(bars.plan(runtime, arguments), as_json=as_json)
         return
+    hand_in("marketjobs.fetch_market_data", arguments, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
+
+
+def hand_in(
+    task: str, arguments: JsonDict, *, wait: bool, timeout: float | None, inline: bool, as_json: bool
+) -> NoReturn:
+    """Submit a job, show it, and leave with its exit code."""
+    from marketjobs.commands import flow
+
     code = flow.submit_and_show(
-        runtime,
-        "marketjobs.fetch_market_data",
+        session.runtime(),
+        task,
         arguments,
         wait=wait,
         inline=inline,

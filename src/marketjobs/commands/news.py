@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import GROUP, INLINE, JSON, TIMEOUT, WAIT
+from marketjobs.commands.fetch import GROUP, INLINE, JSON, PROVIDER, SYMBOLS, TIMEOUT, WAIT, hand_in
 from marketjobs.commands.jobs import UTC
-from marketjobs.commands.quotes import PROVIDER, SYMBOLS
 
 SHOWN_MATCHES = 12
 """Of each vendor; --json and a pipe give all."""
@@ -28,25 +27,10 @@ def fetch_news(
     as_json: JSON = False,
 ) -> None:
     """Stories about symbols, of feeds, or of all active assets and the feeds of the settings."""
-    from marketjobs.commands import flow
-    from marketjobs.commands.symbols import typed
+    from marketjobs.commands.symbols import chosen
 
-    arguments = {
-        "symbols": None if symbols is None else typed(symbols),
-        "group": group,
-        "feeds": feeds,
-        "provider": provider,
-    }
-    code = flow.submit_and_show(
-        session.runtime(),
-        "marketjobs.fetch_news",
-        arguments,
-        wait=wait,
-        inline=inline,
-        timeout_seconds=timeout,
-        as_json=as_json,
-    )
-    raise typer.Exit(code)
+    arguments = {"symbols": chosen(symbols), "group": group, "feeds": feeds, "provider": provider}
+    hand_in("marketjobs.fetch_news", arguments, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
 
 
 def fetch_asset_info(
@@ -59,19 +43,10 @@ def fetch_asset_info(
     as_json: JSON = False,
 ) -> None:
     """Profile and fundamentals of the named symbols, of a group, or of all active assets."""
-    from marketjobs.commands import flow
-    from marketjobs.commands.symbols import typed
+    from marketjobs.commands.symbols import chosen
 
-    code = flow.submit_and_show(
-        session.runtime(),
-        "marketjobs.fetch_asset_info",
-        {"symbols": None if symbols is None else typed(symbols), "group": group, "provider": provider},
-        wait=wait,
-        inline=inline,
-        timeout_seconds=timeout,
-        as_json=as_json,
-    )
-    raise typer.Exit(code)
+    arguments = {"symbols": chosen(symbols), "group": group, "provider": provider}
+    hand_in("marketjobs.fetch_asset_info", arguments, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
 
 
 def news(

@@ -8,17 +8,20 @@ import typer
 
 from marketjobs.commands import session
 from marketjobs.commands.fetch import JSON
+from marketjobs.commands.jobs import UTC
 
 if TYPE_CHECKING:
     from marketjobs.services.providers import Overview
 
-providers_app = typer.Typer(no_args_is_help=True, help="The vendors: what they do, what is left of their limits.")
+providers_app = typer.Typer(
+    no_args_is_help=True, help="The vendors: what they do, what is left of their limits.", rich_markup_mode=None
+)
 
 
 @providers_app.command("list")
 def providers_list(
     as_json: JSON = False,
-    utc: Annotated[bool, typer.Option("--utc", help="Times in UTC instead of the terminal's zone.")] = False,
+    utc: UTC = False,
 ) -> None:
     """What each provider serves, what is left of its limits, and what keeps it from being asked.  Sends nothing."""
     from marketjobs.commands import render

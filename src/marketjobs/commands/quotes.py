@@ -7,17 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import GROUP, INLINE, JSON, TIMEOUT, WAIT
+from marketjobs.commands.fetch import GROUP, INLINE, JSON, PROVIDER, SYMBOLS, TIMEOUT, WAIT, hand_in
 from marketjobs.commands.jobs import UTC
 
 if TYPE_CHECKING:
     from marketjobs.read import Quote
-
-SYMBOLS = Annotated[
-    list[str] | None,
-    typer.Option("--symbol", "-s", metavar="SYM", help="A symbol; may be repeated; @FILE or - lists many."),
-]
-PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")]
 
 
 def update_prices(
@@ -33,25 +27,10 @@ def update_prices(
     as_json: JSON = False,
 ) -> None:
     """Latest prices of the named symbols, of a group, or of all active assets."""
-    from marketjobs.commands import flow
-    from marketjobs.commands.symbols import typed
+    from marketjobs.commands.symbols import chosen
 
-    arguments = {
-        "symbols": None if symbols is None else typed(symbols),
-        "group": group,
-        "provider": provider,
-        "force": force,
-    }
-    code = flow.submit_and_show(
-        session.runtime(),
-        "marketjobs.update_prices",
-        arguments,
-        wait=wait,
-        inline=inline,
-        timeout_seconds=timeout,
-        as_json=as_json,
-    )
-    raise typer.Exit(code)
+    arguments = {"symbols": chosen(symbols), "group": group, "provider": provider, "force": force}
+    hand_in("marketjobs.update_prices", arguments, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
 
 
 def quote(

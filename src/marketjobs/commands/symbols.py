@@ -25,6 +25,11 @@ def typed(texts: Iterable[str]) -> list[str]:
     return found
 
 
+def chosen(texts: Iterable[str] | None) -> list[str] | None:
+    """The same of an option that may be left out: nothing was chosen then."""
+    return None if texts is None else typed(texts)
+
+
 def _listed(text: str) -> list[str]:
     from marketjobs.errors import InvalidInput
 

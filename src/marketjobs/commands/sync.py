@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import INLINE, JSON, PREPOST, TIMEOUT, WAIT, finite
+from marketjobs.commands.fetch import INLINE, JSON, PREPOST, PROVIDER, TIMEOUT, WAIT, finite, hand_in
 
 if TYPE_CHECKING:
     from marketjobs.domain.jobs import JsonDict
@@ -23,7 +23,6 @@ START = Annotated[str | None, typer.Option("--start-date", "--start", metavar="D
 END = Annotated[
     str | None, typer.Option("--end-date", "--end", metavar="DAY", help="Last day, included; default today.")
 ]
-PROVIDER = Annotated[str | None, typer.Option(metavar="NAME", help="Ask only this one; default: [chains].")]
 BATCH = Annotated[
     int | None, typer.Option("--batch-size", min=1, metavar="N", help="Symbols of one part; default in [universe].")
 ]
@@ -92,10 +91,10 @@ def sync_intraday(
 
 
 def _arguments(symbols, group, interval, period, start, end, provider, batch_size, delay, force) -> JsonDict:
-    from marketjobs.commands.symbols import typed
+    from marketjobs.commands.symbols import chosen
 
     return {
-        "symbols": None if symbols is None else typed(symbols),
+        "symbols": chosen(symbols),
         "group": group,
         "interval": interval,
         "period": period,
@@ -109,7 +108,6 @@ def _arguments(symbols, group, interval, period, start, end, provider, batch_siz
 
 
 def _sync(kind: Sync, arguments: JsonDict, *, dry_run: bool, wait: bool, timeout, inline: bool, as_json: bool) -> None:
-    from marketjobs.commands import flow
     from marketjobs.commands.plan import show_plan
     from marketjobs.services import bars
 
@@ -123,16 +121,7 @@ def _sync(kind: Sync, arguments: JsonDict, *, dry_run: bool, wait: bool, timeout
             as_json=as_json,
         )
         return
-    code = flow.submit_and_show(
-        runtime,
-        kind.task,
-        prepared,
-        wait=wait,
-        inline=inline,
-        timeout_seconds=timeout,
-        as_json=as_json,
-    )
-    raise typer.Exit(code)
+    hand_in(kind.task, prepared, wait=wait, timeout=timeout, inline=inline, as_json=as_json)
 
 
 def _say_skipped(skipped: list[Skipped]) -> None:
