@@ -109,6 +109,11 @@ def number(value: Any) -> float | None:
     return converted if math.isfinite(converted) else None
 
 
+def numbers(found: Mapping[str, Any]) -> dict[str, float | str]:
+    """Those that are numbers."""
+    return {name: value for name, given in found.items() if (value := number(given)) is not None}
+
+
 def as_number(value: Any) -> Any:
     """A vendor's decimal in quotes as a float; whatever else came stays, for the rules to refuse."""
     if type(value) is not str or "_" in value:  # Python's own 1_000 is no vendor's

@@ -30,6 +30,7 @@ from marketjobs.errors import (
     Unsupported,
 )
 from marketjobs.providers import answers
+from marketjobs.providers.coins import by_listing
 from marketjobs.providers.http import Answer
 from marketjobs.providers.plain import web_address
 
@@ -150,20 +151,7 @@ def parse_markets(answer: Answer, listings: Sequence[Listing], currency: str) ->
     """Raises MalformedAnswer."""
     rows = _rows(answer, listings[0].symbol if len(listings) == 1 else None)
     by_id = {row["id"]: row for row in rows}
-    strangers = by_id.keys() - {listing.symbol for listing in listings}
-    found: dict[Listing, Quote | ProviderError] = {}
-    for listing in listings:
-        row = by_id.get(listing.symbol)
-        if row is not None:
-            found[listing] = _quote(listing, row, currency)
-        elif strangers:
-            what = f"figures of {answers.printable(min(strangers))}"
-            found[listing] = answers.malformed(NAME, listing.symbol, what)
-        else:
-            found[listing] = SymbolUnknown(
-                f"coingecko does not know {listing.symbol}", provider=NAME, symbol=listing.symbol
-            )
-    return found
+    return by_listing(NAME, listings, by_id, lambda listing, row: _quote(listing, row, currency))
 
 
 def _rows(answer: Answer, symbol: str | None = None) -> list[dict[str, Any]]:
@@ -257,7 +245,7 @@ def parse_profile(answer: Answer, listing: Listing) -> Profile:
         industry=answers.text(categories[0]) if isinstance(categories, list) and categories else None,
         website=web_address(pages[0]) if isinstance(pages, list) and pages else None,
         summary=answers.text(words.get("en"), SUMMARY_CHARACTERS),
-        figures={name: value for name, given in figures.items() if (value := answers.number(given)) is not None},
+        figures=answers.numbers(figures),
     )
 
 

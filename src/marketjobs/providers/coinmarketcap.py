@@ -14,12 +14,12 @@ from typing import ClassVar
 from marketjobs.domain.assets import AssetClass, Listing, Match
 from marketjobs.domain.profiles import Profile
 from marketjobs.domain.quotes import Quote
-from marketjobs.errors import ProviderError, SymbolUnknown
+from marketjobs.errors import ProviderError
 from marketjobs.providers import coinmarketcap_answers as reading
 from marketjobs.providers.answers import Kept
 from marketjobs.providers.base import Capabilities, Connection, Provider
 from marketjobs.providers.coinmarketcap_answers import NAME, Coin
-from marketjobs.providers.coins import by_currency, coin_and_unit
+from marketjobs.providers.coins import by_currency, coin_and_unit, unknown
 from marketjobs.providers.http import Answer, HttpClient
 
 IDS_A_CALL = 100
@@ -102,13 +102,11 @@ class CoinMarketCap(Provider):
         found: dict[Listing, Quote | ProviderError] = {}
         for currency, group in by_currency(listings).items():
             ids = [listing.symbol for listing in group if listing.symbol.isdecimal()]
-            answer = await self._latest(ids, currency, ids[0] if len(ids) == 1 else None) if ids else None
-            known = reading.parse_quotes(answer, group, currency) if answer else {}
-            for listing in group:
-                unknown = SymbolUnknown(
-                    f"coinmarketcap knows numbers only, not {listing.symbol}", provider=NAME, symbol=listing.symbol
-                )
-                found[listing] = known[listing] if listing.symbol.isdecimal() else unknown
+            if not ids:
+                found |= {listing: unknown(NAME, listing.symbol) for listing in group}
+                continue
+            answer = await self._latest(ids, currency, ids[0] if len(ids) == 1 else None)
+            found |= reading.parse_quotes(answer, group, currency)
         return found
 
     async def _latest(self, ids: Sequence[str], currency: str, symbol: str | None = None) -> Answer:
@@ -125,7 +123,7 @@ class CoinMarketCap(Provider):
             answer = await self._latest([listing.symbol], currency, listing.symbol)
             row = reading.coin_rows(answer, listing.symbol).get(listing.symbol)
         if row is None:
-            raise SymbolUnknown(f"coinmarketcap does not know {listing.symbol}", provider=NAME, symbol=listing.symbol)
+            raise unknown(NAME, listing.symbol)
         return reading.profile_of(row, currency)
 
     async def probe(self) -> None:

@@ -28,6 +28,7 @@ from marketjobs.errors import (
     Unsupported,
 )
 from marketjobs.providers import answers
+from marketjobs.providers.coins import by_listing
 from marketjobs.providers.http import Answer
 
 NAME = "coinmarketcap"
@@ -101,20 +102,7 @@ def seconds_to_reset(code: int, now: float) -> float:
 def parse_quotes(answer: Answer, listings: Sequence[Listing], currency: str) -> dict[Listing, Quote | ProviderError]:
     """Of each listing's id.  Raises MalformedAnswer."""
     rows = coin_rows(answer, listings[0].symbol if len(listings) == 1 else None)
-    strangers = rows.keys() - {listing.symbol for listing in listings}
-    found: dict[Listing, Quote | ProviderError] = {}
-    for listing in listings:
-        row = rows.get(listing.symbol)
-        if row is not None:
-            found[listing] = _quote(listing, row, currency)
-        elif strangers:
-            what = f"figures of {answers.printable(min(strangers))}"
-            found[listing] = answers.malformed(NAME, listing.symbol, what)
-        else:
-            found[listing] = SymbolUnknown(
-                f"coinmarketcap does not know {listing.symbol}", provider=NAME, symbol=listing.symbol
-            )
-    return found
+    return by_listing(NAME, listings, rows, lambda listing, row: _quote(listing, row, currency))
 
 
 def coin_rows(answer: Answer, symbol: str | None) -> dict[str, Mapping[str, Any]]:
@@ -128,9 +116,8 @@ def coin_rows(answer: Answer, symbol: str | None) -> dict[str, Mapping[str, Any]
 
 
 def _quote(listing: Listing, row: Mapping[str, Any], currency: str) -> Quote | ProviderError:
-    quotes = row.get("quote")
-    given = quotes.get(currency) if isinstance(quotes, dict) else None
-    if not isinstance(given, dict):
+    given = _in_currency(row, currency)
+    if given is None:
         return answers.malformed(NAME, listing.symbol, f"no price in {currency}")
     price = given.get("price")
     at = answers.instant_of(given.get("last_updated") or row.get("last_updated"))
@@ -147,11 +134,16 @@ def _quote(listing: Listing, row: Mapping[str, Any], currency: str) -> Quote | P
     )
 
 
-def profile_of(row: Mapping[str, Any], currency: str) -> Profile:
+def _in_currency(row: Mapping[str, Any], currency: str) -> Mapping[str, Any] | None:
     quotes = row.get("quote")
     given = quotes.get(currency) if isinstance(quotes, dict) else None
+    return given if isinstance(given, dict) else None
+
+
+def profile_of(row: Mapping[str, Any], currency: str) -> Profile:
+    given = _in_currency(row, currency) or {}
     figures = {
-        "market_cap": given.get("market_cap") if isinstance(given, dict) else None,
+        "market_cap": given.get("market_cap"),
         "circulating_supply": row.get("circulating_supply"),
         "total_supply": row.get("total_supply"),
         "max_supply": row.get("max_supply"),
@@ -159,7 +151,7 @@ def profile_of(row: Mapping[str, Any], currency: str) -> Profile:
     }
     return Profile(
         AssetFacts(answers.text(row.get("name")), AssetClass.CRYPTO, currency),
-        figures={name: value for name, told in figures.items() if (value := answers.number(told)) is not None},
+        figures=answers.numbers(figures),
     )
 
 
