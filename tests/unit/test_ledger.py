@@ -498,7 +498,7 @@ def test_a_defect_is_told_in_one_line_and_tried_again(steps: Steps, fake: Fake) 
 
 def test_a_budget_gives_the_attempt_back_and_decides_the_time(steps: Steps, fake: Fake) -> None:
     def held(ctx: JobContext, arguments: JsonDict) -> JsonDict:
-        ctx.hold = Hold(time.monotonic() + 900.0, "budget 25/d")
+        ctx.wait_for(Hold(time.monotonic() + 900.0, "budget 25/d"))
         return {"symbols": [outcome("A"), outcome("B", "budget_spent", retryable=True)]}
 
     fake.work = held
@@ -518,7 +518,7 @@ def test_a_budget_gives_the_attempt_back_and_decides_the_time(steps: Steps, fake
 
 def test_a_hold_with_nothing_left_to_do_is_no_wait(steps: Steps, fake: Fake) -> None:
     def held(ctx: JobContext, arguments: JsonDict) -> JsonDict:
-        ctx.hold = Hold(time.monotonic() + 900.0, "budget")
+        ctx.wait_for(Hold(time.monotonic() + 900.0, "budget"))
         return {"symbols": [outcome("A")]}
 
     fake.work = held

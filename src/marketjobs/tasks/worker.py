@@ -64,6 +64,14 @@ def set_up_logging() -> None:
     # Our own events say what was received and how it ended, without the whole result.
     for chatty in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(chatty).setLevel(logging.WARNING)
+    logging.getLogger("celery.bootsteps").addFilter(_in_a_line)
+
+
+def _in_a_line(record: logging.LogRecord) -> bool:
+    """Celery's pool may be gone when a second signal comes while the first one's stop waits for it."""
+    if record.getMessage().startswith("Error on stopping"):
+        record.exc_info = None
+    return True
 
 
 def _before_pool(**_: Any) -> None:
