@@ -516,6 +516,31 @@ def test_a_budget_gives_the_attempt_back_and_decides_the_time(steps: Steps, fake
     assert final is not None and (final.state, final.attempt) == (JobState.SUCCEEDED, 1)
 
 
+def test_a_vendor_that_refuses_is_waited_for_while_others_serve_and_then_as_often_as_attempts_allow(
+    steps: Steps, fake: Fake
+) -> None:
+    served = iter(["A", "B"])
+
+    def refused(ctx: JobContext, arguments: JsonDict) -> JsonDict:
+        ctx.wait_for(Hold(time.monotonic() + 30.0, "blocked", is_refused=True))
+        done = [*ctx.settled, *(outcome(one) for one in [next(served, None)] if one)]
+        settled = {one["symbol"] for one in done}
+        rest = [outcome(one, "blocked", retryable=True) for one in ("A", "B", "C") if one not in settled]
+        return {"symbols": [*done, *rest]}
+
+    fake.work = refused
+    job = steps.submit("A", "B", "C", max_attempts=2)
+    attempts = []
+    for _ in range(4):
+        after = steps.execute(job)
+        assert after is not None
+        attempts.append((after.state, after.attempt, len(after.outcomes)))
+        steps.make_due(job)
+    assert attempts[:3] == [(JobState.WAITING, 0, 1), (JobState.WAITING, 0, 2), (JobState.WAITING, 1, 2)]
+    assert attempts[3][:2] == (JobState.PARTIAL, 2)
+    assert after.result is not None and [one["error"] is None for one in after.result["symbols"]] == [True, True, False]
+
+
 def test_a_hold_with_nothing_left_to_do_is_no_wait(steps: Steps, fake: Fake) -> None:
     def held(ctx: JobContext, arguments: JsonDict) -> JsonDict:
         ctx.wait_for(Hold(time.monotonic() + 900.0, "budget"))

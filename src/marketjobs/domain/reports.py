@@ -132,7 +132,8 @@ class SymbolOutcome:
 @dataclass(frozen=True, slots=True)
 class Hold:
     """The provider may not be asked before ``until`` (the monotonic clock's seconds); ``why`` is for people.
-    ``is_refused``: the vendor set no time, and may refuse for ever: such a wait uses up an attempt."""
+    ``is_refused``: the vendor set no time, and may refuse for ever: such a wait uses up an attempt
+    that settled nothing."""
 
     until: float
     why: str

@@ -235,13 +235,18 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
     kind = kinds.kind_of(job.task)
     end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)
     is_last = job.attempt >= job.max_attempts
-    # A wait that somebody else ordered uses up no attempt.
-    holds = [hold for hold in ctx.holds if not (is_last and hold.is_refused)]
+    is_fruitless = len(end.settled) <= len(job.outcomes)
+    # A wait that somebody else ordered uses up no attempt, but for those of which nobody knows whether they ever help.
+    holds = [hold for hold in ctx.holds if not (is_last and is_fruitless and hold.is_refused)]
     if end.again is not None and (holds or not is_last):
         delay, why, is_ordered = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY, False
         if holds:
             hold = min(holds, key=lambda one: one.until)
-            delay, why, is_ordered = hold.seconds_left(time.monotonic()), hold.why, not hold.is_refused
+            delay, why, is_ordered = (
+                hold.seconds_left(time.monotonic()),
+                hold.why,
+                not (is_fruitless and hold.is_refused),
+            )
         cause, message = end.again
         return jobs.wait(
             tx, job, delay, why, cause=cause, message=message, give_back_attempt=is_ordered,

@@ -122,7 +122,7 @@ class Trail:
             if unknown and not self.is_stored and seconds > PATIENT_SECONDS:
                 return unknown[0], None  # most likely nobody knows it: who asked is told so now
             why = "; ".join(dict.fromkeys(error.message for _, error in again))
-            is_refused = all(isinstance(error, _REFUSALS) for _, error in again)
+            is_refused = any(isinstance(error, _REFUSALS) for _, error in again)
             return again[0][1], Hold(time.monotonic() + max(LEAST_WAIT_SECONDS, seconds), why, is_refused)
         if again:
             return again[0][1], None
