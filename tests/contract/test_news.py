@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,26 @@ def test_edits_replace_what_was_told_and_others_only_fill_in(runtime: Runtime) -
     assert (found.title, found.summary, found.published_at.timestamp(), found.is_dated, found.provider) == (
         *("A, corrected", "Their words", DAY, True, "first"),
     )
+
+
+def test_two_that_tell_the_same_stories_do_not_wait_for_each_other_in_a_ring(runtime: Runtime) -> None:
+    one, another = Story("one", guid="a guid of one that is long"), Story("another", guid="a guid of another one")
+    made: list[news.Written] = []
+    with runtime.database.write() as tx:
+        source = bars.provider_id(tx, "first")
+
+    def tell_both() -> None:
+        with runtime.database.write() as tx:
+            made.extend(news.upsert_many(tx, [story], source, 1.0) for story in (another, one))
+
+    other = threading.Thread(target=tell_both)
+    with runtime.database.write() as tx:
+        made.append(news.upsert_many(tx, [one], source, 1.0))
+        other.start()
+        other.join(0.3)
+        made.append(news.upsert_many(tx, [another], source, 1.0))
+    other.join()
+    assert sorted(written.new for written in made) == [0, 0, 1, 1]
 
 
 def test_ten_thousand_stories_are_stored_once(runtime: Runtime) -> None:

@@ -153,11 +153,13 @@ class News(Errand[NewsAnswer]):
 
     def store(self, tx: Transaction, ready: Sequence[Found[NewsAnswer]]) -> list[Outcome]:
         outcomes = []
+        links: list[tuple[int, int]] = []
         now = time.time()
         for one in ready:
             source = bars.provider_id(tx, one.provider)
             written = news.upsert_many(tx, one.answer.stories, source, now)
-            note = self._linked(tx, one, written.articles)
+            pairs, note = self._about(tx, one, written.articles)
+            links += pairs
             if one.answer.etag or one.answer.last_modified:
                 address = one.name if one.listing is None else f"{one.provider} {one.listing.symbol}"
                 news.note_feed(tx, address, one.answer.etag, one.answer.last_modified, now)
@@ -171,10 +173,15 @@ class News(Errand[NewsAnswer]):
                 status = SymbolStatus.EMPTY
             notes = "; ".join([*one.answer.notes, *([note] if note else [])]) or None
             outcomes.append(Outcome(one.name, status, one.provider, details, note=notes, asked=one.trail.asked()))
+        # All at once: assets are held in one order by all who write.
+        news.link(tx, links)
         return outcomes
 
-    def _linked(self, tx: Transaction, one: Found[NewsAnswer], articles: Sequence[int]) -> str | None:
-        """Link stories to the assets that they name, and to the one that was asked about."""
+    def _about(
+        self, tx: Transaction, one: Found[NewsAnswer], articles: Sequence[int]
+    ) -> tuple[list[tuple[int, int]], str | None]:
+        """(asset, article) of the assets that stories name and of the one that was asked about; and what to say where
+        that is not known."""
         stories = list(zip(one.answer.stories, articles, strict=True))
         named = {symbol for story, _ in stories for symbol in story.symbols}
         known = assets.known_as(tx, sorted(named), one.provider)
@@ -188,5 +195,4 @@ class News(Errand[NewsAnswer]):
                 pairs += [(about, article) for _, article in stories]
             elif stories:
                 note = f"no story names {one.name}: they are kept, but not as its own"
-        news.link(tx, pairs)
-        return note
+        return pairs, note

@@ -47,6 +47,8 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
     Of a story that another vendor told first only what is missing is filled in: two tellings of one story would
     replace each other for ever.
     """
+    if stories:
+        _lock(tx)
     known = _articles(tx, {name for story in stories for name in names(story)})
     fresh: list[tuple[Any, ...]] = []
     fresh_by_name: dict[str, int] = {}
@@ -79,6 +81,15 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
     told_again = {article: story for story, article in zip(stories, articles, strict=True) if article is not None}
     changed = _edited(tx, told_again, provider, now)
     return Written(len(fresh), changed, len(told_again) - changed, ids)
+
+
+def _lock(tx: Transaction) -> None:
+    """Let one transaction write stories at a time: many tell the same ones, each in an order of its own, and two would
+    wait for each other in a ring."""
+    tx.run(
+        "INSERT INTO news_feed (address, fetched_at) VALUES ('', 0)"
+        " ON CONFLICT (address) DO UPDATE SET fetched_at = excluded.fetched_at"
+    )
 
 
 def _articles(tx: Transaction, wanted: Iterable[str]) -> dict[str, int]:
