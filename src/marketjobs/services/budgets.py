@@ -301,9 +301,8 @@ class BudgetGate:
             first, most = FIRST_QUOTA_SECONDS, LONGEST_QUOTA_SECONDS
         resets = [rate for rate in self._rates if rate.period] if until_reset else []
         with self._database.write() as tx:
-            if self._is_news:  # a refusal is an answer
-                breakers.passed(tx, self._provider, self._token())
-            return budgets.hold(
+            # Budget before breaker, as a reservation does: the other way round two would wait for each other.
+            held = budgets.hold(
                 tx,
                 slot.key if slot else self._provider,
                 why,
@@ -312,6 +311,9 @@ class BudgetGate:
                 most=most,
                 until_reset_of=resets[-1] if resets else None,
             )
+            if self._is_news:  # a refusal is an answer
+                breakers.passed(tx, self._provider, self._token())
+        return held
 
     def passed(self, grant: Grant | None = None) -> None:
         """An answer came; only after a hold or a failure is there anything to write."""
