@@ -307,6 +307,13 @@ def test_a_bad_answer_becomes(
     assert (gate.holds, gate.failures) == ([], []), "one host's trouble is nobody else's"
 
 
+def test_a_limit_of_the_vendors_feeds_is_waited_for(gate: RecordingGate, vendor: FeedVendor) -> None:
+    vendor.pages["/rss/2.0/headline"] = Page(status=429)
+    with pytest.raises(RateLimited) as caught:
+        read(made(gate, base_url=vendor.url), symbol="AAPL")
+    assert caught.value.retry_after_seconds == 60.0
+
+
 def test_a_gzip_bomb_is_cut_while_it_is_unpacked(provider: Rss, vendor: FeedVendor) -> None:
     bomb = gzip.compress(b"<rss>" + b" " * (50 << 20), 9)
     assert len(bomb) < 100_000

@@ -38,6 +38,8 @@ from marketjobs.providers.http import Answer
 MOST_REDIRECTS = 5
 MOST_BYTES = 16 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
+LIMITED_SECONDS = 60.0
+"""So long a job leaves the vendor's host alone that says "too many" and no time: other symbols would fare the same."""
 PROBE_SYMBOL = "SPY"
 
 
@@ -93,6 +95,8 @@ class Rss(Provider):
             return NewsAnswer(is_unchanged=True, etag=query.etag, last_modified=query.last_modified)
         error = _refusal(answer, target.host)
         if error is not None:
+            if is_configured and isinstance(error, RateLimited) and error.retry_after_seconds is None:
+                error.retry_after_seconds = LIMITED_SECONDS
             raise error
         found = await asyncio.to_thread(
             parse_feed,
