@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from marketjobs.services.bar_chain import Chains
 
 STORE_EVERY = 25
+STORE_AFTER_SECONDS = 2.0
+"""Of a slow vendor less is stored at a time: whoever looks sees that it goes on."""
 MOST_WITHDRAWN = 5
 """So many bars (or one in a hundred) may a forced restatement let go; a cut answer lacks more."""
 
@@ -42,6 +44,7 @@ class Fetch:
         self.request = chain.request
         self.provider = provider
         self._ready: list[Found] = []
+        self._waits_since = 0.0
 
     async def all(self, planned: Sequence[Plan]) -> None:
         section = self.ctx.runtime.settings.providers.of(self.provider.name)
@@ -65,8 +68,10 @@ class Fetch:
             except MarketJobsError as exc:
                 self.chain.failed(one, self.provider.name, exc)
                 return
+        if not self._ready:
+            self._waits_since = time.monotonic()
         self._ready.append(found)
-        if len(self._ready) >= STORE_EVERY:
+        if len(self._ready) >= STORE_EVERY or time.monotonic() - self._waits_since > STORE_AFTER_SECONDS:
             self.store()
 
     async def _ask(self, one: Plan) -> Found:

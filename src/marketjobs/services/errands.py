@@ -6,6 +6,7 @@ An :class:`Errand` says what is asked and how an answer is stored; the rest is t
 from __future__ import annotations
 
 import asyncio
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,6 +27,7 @@ from marketjobs.storage.database import Transaction
 
 T = TypeVar("T")
 STORE_EVERY = 25
+STORE_AFTER_SECONDS = 2.0
 AT_ONCE = 16
 """Questions under way; a provider has its own limit, which is less."""
 
@@ -59,6 +61,7 @@ class Errand(ABC, Generic[T]):
         self.advice = identity.Advice(ctx.runtime.database)
         self.outcomes: dict[str, JsonDict] = {}
         self._ready: list[Found[T]] = []
+        self._waits_since = 0.0
 
     @staticmethod
     @abstractmethod
@@ -141,8 +144,10 @@ class Errand(ABC, Generic[T]):
     # -- what becomes of it
 
     def _done(self, found: Found[T]) -> None:
+        if not self._ready:
+            self._waits_since = time.monotonic()
         self._ready.append(found)
-        if len(self._ready) >= STORE_EVERY:
+        if len(self._ready) >= STORE_EVERY or time.monotonic() - self._waits_since > STORE_AFTER_SECONDS:
             self._store()
 
     def _store(self) -> None:
