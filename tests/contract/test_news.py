@@ -233,6 +233,23 @@ def test_addresses_that_can_not_be_asked(runtime: Runtime, feed: str, told: str)
     assert "secret" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("task", "arguments"),
+    [
+        ("fetch_news", {"feeds": 5}),
+        ("fetch_news", {"feeds": FEED}),
+        ("fetch_news", {"feeds": [["a"]]}),
+        ("fetch_news", {"feeds": [FEED], "provider": ["first"]}),
+        ("fetch_asset_info", {"symbols": ["AAPL"], "provider": {}}),
+        ("update_prices", {"symbols": ["AAPL"], "provider": ["first"]}),
+        ("update_prices", {"symbols": ["AAPL"], "group": 5}),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(runtime: Runtime, task: str, arguments: dict[str, Any]) -> None:
+    with pytest.raises(InvalidInput):
+        run(runtime, task, **arguments)
+
+
 def test_a_password_of_a_configured_feed_is_in_no_row(runtime: Runtime, counter: Counter) -> None:
     section = runtime.settings.providers.of("rss")
     vars(section)["feeds"] = ["https://me:secret@feed.example/x"]

@@ -96,6 +96,8 @@ def test_a_name_of_several_things_is_for_a_person_to_settle(machine: Machine, co
     [
         (["alias", "UNI-USD", "nobody", "uniswap"], 2, "unknown provider"),
         (["alias", "UNI-USD", "second", " "], 2, "printable"),
+        (["alias", "UNI-USD", "second", "uniswap,unicorn"], 2, "no comma"),
+        (["alias", "UNI-USD", "second", "uniswap", "--currency", "US$"], 2, "is no currency"),
         (["alias", "UNI-USD", "second", "uniswap", "--from", "2999-01-01"], 2, "future"),
         (["rename", "AAPL", "APL", "--from", "2999-01-01"], 2, "future"),
         (["rename", "AAPL", "APL", "--from", "soon"], 2, "soon"),

@@ -128,6 +128,8 @@ def normalise_symbols(texts: Iterable[str]) -> tuple[str, ...]:
 
 def normalise_group(text: str) -> str:
     """Lower case without surrounding blanks.  Raises InvalidInput for anything but letters, digits and ``. _ -``."""
+    if not isinstance(text, str):
+        raise InvalidInput(f"a group is a name, not {type(text).__name__}")
     group = text.strip().lower() if text.isascii() else text
     if not _GROUP.fullmatch(group):
         raise InvalidInput(f"{_shown(text)} is no name for a group: up to 40 of a-z 0-9 . _ -, such as us-tech")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+
+from marketjobs.errors import InvalidInput
+
 MINOR_UNITS = {"GBp": "GBP", "GBX": "GBP", "ZAc": "ZAR", "ZAC": "ZAR", "ILA": "ILS"}
 """Hundredths, as vendors spell them, and the currency that they are of.  Case matters: ``GBp`` is pence."""
 STAND_INS = {"USDT": "USD", "USDC": "USD", "FDUSD": "USD", "BUSD": "USD"}
@@ -12,6 +16,16 @@ _QUOTED = (
 )
 PAIRED = frozenset(_QUOTED.split()) | frozenset(STAND_INS)
 """What a pair such as BTC-USD is quoted in."""
+_UNIT = re.compile(r"[A-Z0-9]{2,10}")
+
+
+def unit_of(text: str) -> str:
+    """A unit as people type it: ``usd`` is USD, while ``GBp`` stays pence.  Raises InvalidInput."""
+    given = text.strip()
+    unit = given if given in MINOR_UNITS else given.upper()
+    if not _UNIT.fullmatch(unit.upper()):
+        raise InvalidInput(f"{text!a:.20} is no currency: write USD, GBp or USDT")
+    return unit
 
 
 def factor(given: str | None, wanted: str | None) -> float | None:

@@ -55,7 +55,9 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
     elif feeds is None:
         symbols = universe.active_symbols(runtime)
         feeds = list(_configured(runtime.settings))
-    addresses = [_address(one, runtime.settings) for one in dict.fromkeys(feeds or ())]
+    if feeds is not None and not isinstance(feeds, list | tuple):
+        raise InvalidInput("feeds is a list of addresses")
+    addresses = list(dict.fromkeys(_address(one, runtime.settings) for one in feeds or ()))
     if not symbols and not addresses:
         raise InvalidInput("no asset is active, and no feed is set", hint="marketjobs fetch-news -s AAPL")
     if len(addresses) > MOST_FEEDS:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from marketjobs.domain.assets import Listing, asset_class_of, normalise_group, normalise_symbol, normalise_symbols
+from marketjobs.domain.currencies import unit_of
 from marketjobs.domain.intervals import Interval, day_of, stamp_of, stamp_text
 from marketjobs.domain.ranges import Range, parse_day
 from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
@@ -213,12 +214,14 @@ def set_alias(
 
     Raises:
         UnknownProvider: there is no such provider.
-        InvalidInput: the name can't be one, or the day lies ahead.
+        InvalidInput: the name or the currency can't be one, or the day lies ahead.
     """
     wanted = normalise_symbol(symbol)
     provider_class(provider)
-    if not name.strip() or not name.isprintable() or len(name) > MAX_NAME_LENGTH:
-        raise InvalidInput(f"a vendor's name for an asset has 1 to {MAX_NAME_LENGTH} printable characters")
+    # A comma parts the names of a request: it would ask for two.
+    if not name.strip() or not name.isprintable() or "," in name or len(name) > MAX_NAME_LENGTH:
+        raise InvalidInput(f"a vendor's name for an asset has 1 to {MAX_NAME_LENGTH} printable characters, no comma")
+    unit = None if currency is None else unit_of(currency)
     with runtime.database.write() as tx:
         refusal = renamings(tx, [wanted]).get(wanted) if not assets.ids(tx, [wanted]) else None
         if refusal is not None:
@@ -226,7 +229,7 @@ def set_alias(
         asset = assets.ensure_in(tx, [wanted])[wanted]
         assets.lock(tx, [asset])
         day = None if since is None else _past_day(tx, since)
-        assets.name_at(tx, asset, provider, Listing(name.strip(), currency), day)
+        assets.name_at(tx, asset, provider, Listing(name.strip(), unit), day)
     return wanted
 
 

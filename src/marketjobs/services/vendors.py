@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marketjobs.config import ProviderSettings, Settings
-from marketjobs.errors import ConfigError
+from marketjobs.errors import ConfigError, InvalidInput
 from marketjobs.providers.base import Connection, Provider, provider_class
 from marketjobs.services.budgets import BudgetGate
 from marketjobs.services.runtime import Runtime
@@ -13,9 +13,12 @@ def require_enabled(settings: Settings, name: str) -> type[Provider]:
     """The class of a provider that may be asked.
 
     Raises:
+        InvalidInput: what a program sent is no name.
         UnknownProvider: none has that name.
         ConfigError: it is switched off.
     """
+    if not isinstance(name, str):
+        raise InvalidInput("provider is a name")
     cls = provider_class(name)
     if not settings.providers.of(name).enabled:
         raise ConfigError(f"provider {name} is switched off (providers.{name}.enabled)")
