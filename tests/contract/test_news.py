@@ -130,6 +130,17 @@ def test_a_story_that_comes_twice_in_one_answer_is_stored_once(runtime: Runtime)
     assert len(read.news(runtime=runtime)) == 1
 
 
+@pytest.mark.parametrize("url", ["https://n.example/", "https://n.example/live-blog", None])
+@pytest.mark.parametrize("guids", [("guid-of-the-first-one", "guid-of-the-second"), (None, None)])
+def test_stories_at_one_address_are_not_one_story(
+    runtime: Runtime, url: str | None, guids: tuple[str | None, str | None]
+) -> None:
+    told = [Story(title, url, guid=guid, published_at=DAY) for title, guid in zip("AB", guids, strict=True)]
+    assert write(runtime, *told) == (2, 0, 0)
+    assert write(runtime, *told) == (0, 0, 2)
+    assert {one.title for one in read.news(runtime=runtime)} == {"A", "B"}
+
+
 def test_edits_replace_what_was_told_and_others_only_fill_in(runtime: Runtime) -> None:
     url = "https://n.example/a"
     assert write(runtime, Story("A", url)) == (1, 0, 0)

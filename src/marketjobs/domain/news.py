@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -31,20 +32,37 @@ class Story:
     symbols: tuple[str, ...] = ()
 
 
-def names(story: Story) -> tuple[str, ...]:
+def names(story: Story, shared: Collection[str] = ()) -> tuple[str, ...]:
     """What a story is known by, first what counts most: its guid, its address without what only tells where a reader
-    came from; of one that has neither its title and day (of a story without a date: any)."""
-    link = canonical_link(story.url) if story.url else None
+    came from; of one that has neither its title and day (of a story without a date: any).
+
+    Args:
+        shared: addresses that name no story (:func:`shared_links`), as a site's front page never does.
+    """
+    link = canonical_link(story.url) if story.url else ""
+    host, page, _ = link.partition("/")
     found = []
     if story.guid:
-        home = (link or "").partition("/")[0] or story.source or ""
+        home = host or story.source or ""
         found.append(f"guid:{home if len(story.guid) < LEAST_UNIQUE else ''}:{story.guid}")
-    if link:
+    if (page or "?" in link) and link not in shared:
         found.append(f"link:{link}")
     if not found:
         day = "" if story.published_at is None else int(story.published_at // DAY_SECONDS)
         found.append(f"title:{' '.join(story.title.casefold().split())}:{day}")
     return tuple(found)
+
+
+def shared_links(stories: Iterable[Story]) -> set[str]:
+    """Addresses that stories of one answer have in common although they differ in title and guid (a live blog's)."""
+    first: dict[str, Story] = {}
+    shared = set()
+    for story in stories:
+        link = canonical_link(story.url) if story.url else ""
+        known = first.setdefault(link, story)
+        if known.title != story.title and (story.guid is None or story.guid != known.guid):
+            shared.add(link)
+    return shared
 
 
 def canonical_link(url: str) -> str:

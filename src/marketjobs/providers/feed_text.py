@@ -258,7 +258,7 @@ class _Reader:
         url = self._link(dict.get(entry, "link"))
         guid = _text(entry, "id", NAME_CHARACTERS * 2) or None
         published_at = self._date(entry)
-        key = guid or url or (title, published_at)
+        key = guid or (url or published_at, title)
         if key in self._stories:
             self._twice += 1
             return

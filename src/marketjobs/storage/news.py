@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from marketjobs.domain.news import Story, names
+from marketjobs.domain.news import Story, names, shared_links
 from marketjobs.storage.database import Transaction
 from marketjobs.storage.many import among, chunks, insert_many
 
@@ -49,13 +49,14 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
     """
     if stories:
         _lock(tx)
-    known = _articles(tx, {name for story in stories for name in names(story)})
+    shared = shared_links(stories)
+    names_of = [names(story, shared) for story in stories]
+    known = _articles(tx, {name for called in names_of for name in called})
     fresh: list[tuple[Any, ...]] = []
     fresh_by_name: dict[str, int] = {}
     articles: list[int | None] = []  # None: among the fresh, by its place there
     places: list[int] = []
-    for story in stories:
-        called = names(story)
+    for story, called in zip(stories, names_of, strict=True):
         articles.append(next((known[name] for name in called if name in known), None))
         place = next((fresh_by_name[name] for name in called if name in fresh_by_name), len(fresh))
         places.append(place)
@@ -77,7 +78,7 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
     ids = tuple(
         made[fresh[place][0]] if article is None else article for article, place in zip(articles, places, strict=True)
     )
-    _name(tx, zip(stories, ids, strict=True))
+    _name(tx, zip(names_of, ids, strict=True))
     told_again = {article: story for story, article in zip(stories, articles, strict=True) if article is not None}
     changed = _edited(tx, told_again, provider, now)
     return Written(len(fresh), changed, len(told_again) - changed, ids)
@@ -108,8 +109,8 @@ def _made(tx: Transaction, identities: Sequence[str]) -> dict[str, int]:
     return found
 
 
-def _name(tx: Transaction, stories: Iterable[tuple[Story, int]]) -> None:
-    rows = {name: (name, article) for story, article in stories for name in names(story)}
+def _name(tx: Transaction, articles: Iterable[tuple[Sequence[str], int]]) -> None:
+    rows = {name: (name, article) for called, article in articles for name in called}
     insert_many(tx, "INSERT INTO news_name (name, article_id)", list(rows.values()), "ON CONFLICT (name) DO NOTHING")
 
 
