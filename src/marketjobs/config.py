@@ -48,6 +48,7 @@ QUEUES: tuple[QueueName, ...] = get_args(QueueName)
 ALIASES = {
     ("broker", "url"): ("CELERY_BROKER_URL", "REDIS_URL"),
     ("database", "url"): ("DATABASE_URL",),
+    ("cache", "url"): ("CELERY_RESULT_BACKEND",),
 }
 
 
@@ -116,6 +117,19 @@ def _broker_url(url: str) -> str:
     return parts.geturl()
 
 
+REDIS_SCHEMES = ("redis", "rediss", "redis+socket")
+
+
+def _is_redis(url: str) -> bool:
+    return url.partition("://")[0].lower() in REDIS_SCHEMES
+
+
+def _cache_url(url: str) -> str:
+    if url and not _is_redis(url):
+        raise ValueError("leave it empty for none, or redis://HOST:PORT/DB (rediss:// for TLS)")
+    return _broker_url(url)
+
+
 def _query(text: str) -> list[str]:
     return [part.partition("=")[0] for part in text.split("&") if part]
 
@@ -177,6 +191,18 @@ class DatabaseSettings(Section):
         check=_database_url,
         description="Empty: SQLite in the data folder. sqlite:///FILE for another place."
         " postgresql://USER:PASSWORD@HOST:PORT/DATABASE for many machines (extra: postgres).",
+    )
+
+
+class CacheSettings(Section):
+    url: str = text(
+        "",
+        check=_cache_url,
+        description="Empty: none. redis://HOST:PORT/DB (rediss:// for TLS; the broker's will do): latest prices are"
+        " kept there too, for quick reading by any program. Set it alike on each machine.",
+    )
+    ttl_seconds: int = integer(
+        86_400, ge=1, le=31_536_000, description="Seconds after its last update that a price is forgotten there."
     )
 
 
@@ -368,6 +394,7 @@ class Settings(Section):
 
     broker: BrokerSettings = section(BrokerSettings)
     database: DatabaseSettings = section(DatabaseSettings)
+    cache: CacheSettings = section(CacheSettings)
     worker: WorkerSettings = section(WorkerSettings)
     retry: RetrySettings = section(RetrySettings)
     universe: UniverseSettings = section(UniverseSettings)
@@ -438,7 +465,7 @@ class Settings(Section):
 
     def secrets(self) -> Iterator[str]:
         """Every text that must never be shown: keys, and passwords inside URLs."""
-        addresses = [self.broker.url, self.database.url, self.network.proxy]
+        addresses = [self.broker.url, self.database.url, self.cache.url, self.network.proxy]
         addresses += [os.environ.get(name, "") for name in PROXY_VARIABLES]
         for provider in self.providers.sections().values():
             if isinstance(provider, ProviderSettings):
@@ -611,7 +638,7 @@ def _read_environment(environ: Mapping[str, str]) -> tuple[dict[str, Any], dict[
     variables: dict[str, str] = {}
     for (table, key), names in ALIASES.items():
         for name in names:
-            if environ.get(name):
+            if environ.get(name) and (table != "cache" or _is_redis(environ[name])):  # other result backends are none
                 values.setdefault(table, {})[key] = environ[name]
                 variables[f"{table}.{key}"] = name
                 break

@@ -14,7 +14,7 @@
       DataRejected
         HistoryCut
       StorageError
-        StorageUnavailable  StorageFull  SchemaMismatch
+        StorageUnavailable  StorageFull  SchemaMismatch  CacheUnavailable
       QueueError
         BrokerUnavailable
           BrokerUnusable
@@ -260,6 +260,13 @@ class SchemaMismatch(StorageError):
     """The database's schema is not the one that this version of the program knows."""
 
     cause = "schema_mismatch"
+
+
+class CacheUnavailable(StorageError):
+    """The cache does not answer, or refuses; only a job that is about it fails of that."""
+
+    cause = "cache_unavailable"
+    retryable = True
 
 
 class QueueError(MarketJobsError):

@@ -13,6 +13,7 @@ from marketjobs import config
 from marketjobs.domain.assets import normalise_symbol
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, local_midnight, stamp_of
 from marketjobs.errors import InvalidInput
+from marketjobs.services import quote_cache
 from marketjobs.services.bar_plan import zone_of
 from marketjobs.services.runtime import Runtime
 from marketjobs.services.universe import refuse_unknown
@@ -150,6 +151,8 @@ def latest_closes(symbols: Iterable[str], interval: str = "1d", *, runtime: Runt
 def quotes(symbols: Iterable[str], *, runtime: Runtime | None = None) -> dict[str, Quote]:
     """The stored latest price of each symbol, by symbol in their order; assets that have none yet are left out.
 
+    Where there is a cache (``[cache] url``), the database is asked about what that does not have.
+
     Raises:
         InvalidInput: no symbol looks like that.
         AssetNotFound: nothing was ever fetched for a symbol.
@@ -157,12 +160,16 @@ def quotes(symbols: Iterable[str], *, runtime: Runtime | None = None) -> dict[st
         StorageError: the store does not answer.
     """
     wanted = list(dict.fromkeys(normalise_symbol(one) for one in symbols))
-    with (runtime or _runtime()).database.read() as tx:
-        known = assets.ids(tx, wanted)
-        for symbol in wanted:
-            if symbol not in known:
-                refuse_unknown(tx, symbol)
-        found = {one.symbol: one for one in stored_quotes.read(tx, wanted)}
+    runtime = runtime or _runtime()
+    found = {one.symbol: one for one in quote_cache.read(runtime, wanted)}
+    rest = [symbol for symbol in wanted if symbol not in found]
+    if rest:
+        with runtime.database.read() as tx:
+            known = assets.ids(tx, rest)
+            for symbol in rest:
+                if symbol not in known:
+                    refuse_unknown(tx, symbol)
+            found |= {one.symbol: one for one in stored_quotes.read(tx, rest)}
     return {
         symbol: Quote(
             symbol=symbol,

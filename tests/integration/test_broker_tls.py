@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from marketjobs.errors import CacheUnavailable
+from marketjobs.storage.quote_cache import QuoteCache
 from processes import Machine, RedisServer, free_port, require_redis_server
 from rabbit import RabbitServer, require_rabbitmq_server
 
@@ -101,3 +103,12 @@ def test_another_hosts_certificate_is_refused(machine: Machine, certificates: Pa
         "MARKETJOBS_NETWORK__CA_BUNDLE": str(certificates / "ca.pem"),
     }
     machine.run("worker").refused(6, "TLS failed")
+
+
+@pytest.mark.redis
+def test_a_cache_over_tls_checks_who_answers(certificates: Path, redis_url: str) -> None:
+    """Whatever Celery was told: its own addresses of TLS have to say something about certificates."""
+    url = f"{redis_url}?ssl_cert_reqs=CERT_NONE"
+    assert QuoteCache(url, 60, str(certificates / "ca.pem")).version(5).startswith("Redis ")
+    with pytest.raises(CacheUnavailable, match=r"(?i)certificate"):
+        QuoteCache(url, 60).version(5)

@@ -134,6 +134,37 @@ def test_a_result_backend_never_replaces_the_job_table(monkeypatch: pytest.Monke
     assert config.load().is_embedded
 
 
+@pytest.mark.parametrize(
+    ("theirs", "url"),
+    [
+        ("redis://elsewhere:1/2", "redis://elsewhere:1/2"),
+        ("rediss://:pw@elsewhere/0?ssl_cert_reqs=CERT_NONE", "rediss://:pw@elsewhere/0?ssl_cert_reqs=CERT_NONE"),
+        ("redis+socket:///run/redis.sock", "redis+socket:///run/redis.sock"),
+        *((url, "") for url in ("rpc://", "db+sqlite:///results.db", "cache+memcached://localhost", "django-db", "")),
+    ],
+)
+def test_a_result_backend_on_redis_is_where_prices_are_cached(
+    monkeypatch: pytest.MonkeyPatch, theirs: str, url: str
+) -> None:
+    monkeypatch.setenv("CELERY_RESULT_BACKEND", theirs)
+    assert config.load().cache.url == url
+    monkeypatch.setenv("MARKETJOBS_CACHE__URL", "redis://ours")
+    assert (config.load().cache.url, config.load().origin("cache.url")) == ("redis://ours", "MARKETJOBS_CACHE__URL")
+    monkeypatch.setenv("MARKETJOBS_CACHE__URL", "")
+    assert config.load().cache.url == ""
+
+
+def test_a_cache_is_a_redis_and_its_password_a_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MARKETJOBS_CACHE__URL", f"redis://:{SECRET}@localhost:6379/1")
+    loaded = config.load()
+    assert list(loaded.secrets()) == [SECRET]
+    assert SECRET not in repr({one.key: one.value for one in config.entries(loaded)})
+    monkeypatch.setenv("MARKETJOBS_CACHE__URL", f"amqp://me:{SECRET}@localhost")
+    message = refused().message
+    assert message.startswith("MARKETJOBS_CACHE__URL: cache.url = ")
+    assert SECRET not in message
+
+
 def test_lists_are_json_in_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MARKETJOBS_PROVIDERS__YAHOO__RATE_LIMIT", '["1/s", "25/d"]')
     monkeypatch.setenv("MARKETJOBS_WORKER__QUEUES", '["news"]')
@@ -304,7 +335,7 @@ def test_a_misspelt_section_in_a_variable_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("MARKETJOBS_WROKER__CONCURRENCY", "2")
     assert refused().message == (
         "MARKETJOBS_WROKER__CONCURRENCY: unknown key wroker: sections are "
-        "broker database worker retry universe providers chains retention logging network"
+        "broker database cache worker retry universe providers chains retention logging network"
     )
 
 

@@ -79,6 +79,7 @@ def test_a_message_is_one_line(cls: type[MarketJobsError]) -> None:
         ("malformed_answer", True),
         ("provider_unavailable", True),
         ("storage_unavailable", True),
+        ("cache_unavailable", True),
         ("invalid_input", False),
         ("config", False),
         ("cancelled", False),

@@ -12,6 +12,7 @@ from marketjobs.domain.cells import MISSING, shown
 from marketjobs.domain.jobs import JsonDict
 from marketjobs.domain.stamps import zone_of
 from marketjobs.errors import AssetRenamed, BadRows, InvalidInput
+from marketjobs.services import quote_cache
 from marketjobs.services.bar_file import BadRow, Rejections
 from marketjobs.services.csv_files import CsvFile, Row, look_at
 from marketjobs.services.runtime import Runtime
@@ -147,6 +148,7 @@ def _store(runtime: Runtime, path: Path, lines: dict[str, Line], rows: dict[str,
             fresh = [symbol for symbol in symbols if symbol not in inside]
             groups.add(tx, group, [known[symbol] for symbol in fresh])
             changed.update(fresh)
+    quote_cache.refresh(runtime, sorted(changed))  # their names
     added = [symbol for symbol in lines if symbol not in before]
     updated = [symbol for symbol in lines if symbol in before and symbol in changed]
     return AssetImportReport(

@@ -15,6 +15,7 @@ from marketjobs.domain.reports import FetchReport, SymbolOutcome, collect, concl
 from marketjobs.errors import AssetRenamed
 from marketjobs.providers.base import provider_class
 from marketjobs.services import identity as identities
+from marketjobs.services import quote_cache
 from marketjobs.services.bar_chain import Chains, need
 from marketjobs.services.bar_plan import is_only_by_name, plans, refuse_mixture
 from marketjobs.services.bar_request import FetchRequest
@@ -101,6 +102,7 @@ def fetch(ctx: JobContext, request: FetchRequest) -> FetchReport:
     rest = [symbol for symbol in request.symbols if symbol not in done]
     work = Chains(ctx, request, total=len(request.symbols), done=len(done))
     fresh = work.run(rest) if rest else []
+    quote_cache.refresh(ctx.runtime, [one.symbol for one in fresh])  # the names that were learnt
     by_symbol = {one.symbol: one for one in (*settled, *fresh)}
     return FetchReport([by_symbol[symbol] for symbol in request.symbols])
 

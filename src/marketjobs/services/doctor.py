@@ -10,9 +10,9 @@ from pathlib import Path
 from marketjobs import config
 from marketjobs.config import Settings
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.errors import ConfigError, MarketJobsError
+from marketjobs.errors import CacheUnavailable, ConfigError, MarketJobsError
 from marketjobs.providers.base import provider_names
-from marketjobs.services import providers, workers
+from marketjobs.services import providers, quote_cache, workers
 from marketjobs.services.providers import ERROR, OK, WARNING
 from marketjobs.services.runtime import Runtime
 
@@ -67,6 +67,7 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
     runtime = Runtime(settings, patience_seconds=PATIENCE_SECONDS)
     findings += _store(runtime)
     findings += _broker(settings, check_broker)
+    findings += _cache(runtime)
     if any(one.name == "database" and one.verdict == ERROR for one in findings):
         mend_first = "mend the database, then run it again"
         return [*findings, Finding("workers, providers", WARNING, "not looked at: that takes the database", mend_first)]
@@ -121,6 +122,16 @@ def _broker(settings: Settings, check: Callable[[Settings], str]) -> Iterator[Fi
             f"the embedded queue in {settings.home} lies on a network file system ({kind}); it serves one host only",
             "set MARKETJOBS_HOME to a local folder, or [broker] url to Redis or RabbitMQ",
         )
+
+
+def _cache(runtime: Runtime) -> Iterator[Finding]:
+    if runtime.quote_cache is None:
+        return
+    try:
+        yield Finding("cache", OK, f"{quote_cache.version(runtime.quote_cache)} answers, for latest prices")
+    except CacheUnavailable as exc:
+        found = f"{exc.message}; prices are read from the database"
+        yield Finding("cache", WARNING, found, "start it, or look at [cache] url: marketjobs config show")
 
 
 def _file_system(path: Path) -> str | None:

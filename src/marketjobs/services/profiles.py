@@ -15,6 +15,7 @@ from marketjobs.domain.reports import Outcome, SymbolFailure, SymbolStatus, coll
 from marketjobs.domain.reports import merge as merge_reports
 from marketjobs.errors import InvalidInput, Unsupported
 from marketjobs.providers.base import Capabilities, Provider
+from marketjobs.services import quote_cache
 from marketjobs.services.context import JobContext
 from marketjobs.services.errands import Errand, Found
 from marketjobs.services.failover import require_usable
@@ -81,6 +82,7 @@ def run(ctx: JobContext, arguments: JsonDict) -> JsonDict:
     settled = {one["symbol"]: one for one in ctx.settled}
     rest = [symbol for symbol in symbols if symbol not in settled]
     fresh = Profiles(ctx, arguments["provider"], len(symbols), len(settled)).run(rest) if rest else {}
+    quote_cache.refresh(ctx.runtime, fresh)  # the names that were learnt
     return collect([settled.get(symbol) or fresh[symbol] for symbol in symbols])
 
 

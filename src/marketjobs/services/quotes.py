@@ -18,7 +18,7 @@ from marketjobs.domain.reports import merge as merge_reports
 from marketjobs.errors import DataRejected, InvalidInput, MalformedAnswer, MarketJobsError, Unsupported
 from marketjobs.providers.base import Capabilities, Provider
 from marketjobs.services import identity as identities
-from marketjobs.services import loop, universe
+from marketjobs.services import loop, quote_cache, universe
 from marketjobs.services.context import JobContext
 from marketjobs.services.failover import Closed, Link, Trail, chain, require_usable
 from marketjobs.services.identity import Named
@@ -107,7 +107,10 @@ def run(ctx: JobContext, arguments: JsonDict) -> JsonDict:
         arguments = prepare(ctx.runtime, arguments)
     settled = {one["symbol"]: one for one in ctx.settled}
     rest = [symbol for symbol in arguments["symbols"] if symbol not in settled]
-    fresh = Update(ctx, arguments, len(settled)).run(rest) if rest else {}
+    try:
+        fresh = Update(ctx, arguments, len(settled)).run(rest) if rest else {}
+    finally:  # what an attempt has stored, and others before it, even where it was cut short
+        quote_cache.refresh(ctx.runtime, [one["symbol"] for one in ctx.settled])
     return collect([settled.get(symbol) or fresh[symbol] for symbol in arguments["symbols"]])
 
 

@@ -19,6 +19,7 @@ from marketjobs.storage.database import Database, open_database
 
 if TYPE_CHECKING:
     from marketjobs.providers.base import Provider
+    from marketjobs.storage.quote_cache import QuoteCache
 
 INLINE_PATIENCE_SECONDS = 60.0
 WORKER_PATIENCE_SECONDS = 5.0
@@ -52,6 +53,17 @@ class Runtime:
         database = self.unchecked_database()
         schema.ensure(database)
         return database
+
+    @cached_property
+    def quote_cache(self) -> QuoteCache | None:
+        """Where latest prices are kept for quick reading; ``None``: nowhere but in the store."""
+        section = self.settings.cache
+        if not section.url:
+            return None
+        from marketjobs.storage.quote_cache import QuoteCache
+
+        authorities = self.settings.network.ca_bundle or os.environ.get("SSL_CERT_FILE") or None
+        return QuoteCache(section.url, section.ttl_seconds, authorities)
 
     @cached_property
     def notes(self) -> Notes:

@@ -12,6 +12,7 @@ from marketjobs.domain.intervals import Interval, day_of, stamp_of, stamp_text
 from marketjobs.domain.ranges import Range, parse_day
 from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
 from marketjobs.providers.base import provider_class
+from marketjobs.services import quote_cache
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, bars, groups, news, profiles, quotes
 from marketjobs.storage.assets import Alias, AssetRecord
@@ -181,7 +182,9 @@ def remove(runtime: Runtime, symbols: Iterable[str], *, purge: bool = False) -> 
     wanted = normalise_symbols(symbols)
     with runtime.database.read() as tx:
         _known(tx, wanted)
-    return (assets.purge if purge else assets.deactivate)(runtime.database, wanted)
+    done = (assets.purge if purge else assets.deactivate)(runtime.database, wanted)
+    quote_cache.forget(runtime, wanted)
+    return done
 
 
 def rename(runtime: Runtime, old: str, new: str, since: str | None = None) -> None:
@@ -204,6 +207,7 @@ def rename(runtime: Runtime, old: str, new: str, since: str | None = None) -> No
                 hint=f"if its bars are not wanted: marketjobs assets remove {after} --purge",
             )
         assets.rename(tx, asset, before, after, day)
+    quote_cache.forget(runtime, [before, after])
 
 
 def set_alias(

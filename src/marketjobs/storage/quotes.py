@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from marketjobs.domain.quotes import Quote
 from marketjobs.storage.database import Transaction
@@ -11,6 +12,10 @@ from marketjobs.storage.many import among, chunks, insert_many
 
 _VALUES = ", ".join(Quote._fields)
 _COLUMNS = f"asset_id, {_VALUES}, provider_id, fetched_at"
+_FROM = "FROM asset AS a JOIN quote AS q ON q.asset_id = a.id JOIN provider AS p ON p.id = q.provider_id"
+_READ = (
+    f"SELECT a.id, a.symbol, a.name, p.name, q.fetched_at, {', '.join(f'q.{name}' for name in Quote._fields)} {_FROM}"
+)
 _TAKE = ", ".join(f"{name} = excluded.{name}" for name in (*Quote._fields, "provider_id", "fetched_at"))
 
 
@@ -55,17 +60,27 @@ def _select(assets: Iterable[int], columns: str) -> str:
 
 def read(tx: Transaction, symbols: Sequence[str]) -> list[ReadQuote]:
     """Of these symbols, those that have a quote; in no order."""
-    values = ", ".join(f"q.{name}" for name in Quote._fields)
     found = []
     for part in chunks(symbols):
-        rows = tx.tuples(
-            f"SELECT a.symbol, a.name, p.name, q.fetched_at, {values} FROM asset AS a"
-            " JOIN quote AS q ON q.asset_id = a.id JOIN provider AS p ON p.id = q.provider_id"
-            f" WHERE a.symbol IN ({', '.join('?' * len(part))})",
-            tuple(part),
-        )
-        found += [
-            ReadQuote(symbol, Quote._make(quote), provider, fetched_at, name)
-            for symbol, name, provider, fetched_at, *quote in rows
-        ]
+        rows = tx.tuples(f"{_READ} WHERE a.symbol IN ({', '.join('?' * len(part))})", tuple(part))
+        found += [_read(*row) for row in rows]
     return found
+
+
+def count_active(tx: Transaction) -> int:
+    """How many active assets have a quote."""
+    [(number,)] = tx.tuples(f"SELECT count(*) {_FROM} WHERE a.status = 'active'")
+    return int(number)
+
+
+def read_active(tx: Transaction, after: int, limit: int) -> tuple[list[ReadQuote], int | None]:
+    """The quotes of so many active assets, by id from ``after`` on, and where to go on; ``None``: that was all."""
+    rows = tx.tuples(
+        f"{_READ} WHERE a.status = 'active' AND a.id > ? ORDER BY a.id LIMIT ?",
+        (after, limit),
+    )
+    return [_read(*row) for row in rows], rows[-1][0] if len(rows) == limit else None
+
+
+def _read(_asset: int, symbol: str, name: str | None, provider: str, fetched_at: float, *quote: Any) -> ReadQuote:
+    return ReadQuote(symbol, Quote._make(quote), provider, fetched_at, name)

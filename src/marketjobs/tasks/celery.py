@@ -69,6 +69,8 @@ def take_environment_out_of_the_way(settings: Settings) -> None:
         os.environ.pop(name, None)
     if settings.broker.url:
         os.environ["MARKETJOBS_BROKER__URL"] = settings.broker.url
+    if settings.cache.url:
+        os.environ["MARKETJOBS_CACHE__URL"] = settings.cache.url
 
 
 def celery_settings(settings: Settings) -> dict[str, Any]:
