@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from marketjobs.commands import session
-from marketjobs.commands.fetch import JSON
+from marketjobs.commands.fetch import INLINE, JSON, TIMEOUT, WAIT
 from marketjobs.commands.jobs import UTC
 
 if TYPE_CHECKING:
@@ -97,5 +97,30 @@ def providers_test(
     raise typer.Exit(1 if any(one.verdict == providers.ERROR for one in probes) else 0)
 
 
+def check_providers(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="[NAME]...", help="Only these; else each that may be asked.")
+    ] = None,
+    wait: WAIT = True,
+    timeout: TIMEOUT = None,
+    inline: INLINE = False,
+    as_json: JSON = False,
+) -> None:
+    """Check in a job that vendors answer. Calls that are few a day are spared, unless the vendor is named."""
+    from marketjobs.commands import flow
+
+    code = flow.submit_and_show(
+        session.runtime(),
+        "marketjobs.check_providers",
+        {"names": names or None},
+        wait=wait,
+        inline=inline,
+        timeout_seconds=timeout,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
 def register(app: typer.Typer) -> None:
+    app.command("check-providers")(check_providers)
     app.add_typer(providers_app, name="providers")

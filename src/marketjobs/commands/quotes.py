@@ -1,4 +1,4 @@
-"""Commands about latest prices: `update-prices quote`."""
+"""Commands about latest prices: `update-prices quote warm-cache`."""
 
 from __future__ import annotations
 
@@ -78,6 +78,30 @@ def quote(
         render.note(f"  get it: marketjobs update-prices {' '.join(f'-s {one}' for one in missing[:5])}")
 
 
+def warm_cache(
+    symbols: SYMBOLS = None,
+    group: GROUP = None,
+    wait: WAIT = True,
+    timeout: TIMEOUT = None,
+    inline: INLINE = False,
+    as_json: JSON = False,
+) -> None:
+    """Copy stored latest prices (of the named symbols, a group, or all active assets) into the cache."""
+    from marketjobs.commands import flow
+    from marketjobs.commands.symbols import typed
+
+    code = flow.submit_and_show(
+        session.runtime(),
+        "marketjobs.warm_cache",
+        {"symbols": None if symbols is None else typed(symbols), "group": group},
+        wait=wait,
+        inline=inline,
+        timeout_seconds=timeout,
+        as_json=as_json,
+    )
+    raise typer.Exit(code)
+
+
 def price(value: float) -> str:
     """Two decimals and more where a unit is worth little; in a pipe all that there is."""
     import sys
@@ -111,3 +135,4 @@ def quote_json(one: Quote) -> dict[str, object]:
 def register(app: typer.Typer) -> None:
     app.command("update-prices")(update_prices)
     app.command("quote")(quote)
+    app.command("warm-cache")(warm_cache)

@@ -22,7 +22,8 @@ def show_result(job: Job, *, as_json: bool, only_failed: bool = False, say_next:
     from marketjobs.services.views import result_json
 
     document = result_json(job)
-    symbols: list[JsonDict] = (document["result"] or {}).get("symbols") or []
+    result = document["result"] or {}
+    symbols: list[JsonDict] = result.get("symbols") or []
     if only_failed and symbols:
         symbols = [one for one in symbols if one["error"]]
         document["result"] = {"symbols": symbols}
@@ -33,6 +34,9 @@ def show_result(job: Job, *, as_json: bool, only_failed: bool = False, say_next:
             _show_symbols(symbols)
         else:
             _show_summary(job, symbols)
+        _show_providers(result.get("providers") or [])
+        if "cached" in result:
+            _show_cached(result)
         _show_end(job, symbols, say_next=say_next and not only_failed)
     if job.state.value == "dead" and {one["error"]["cause"] for one in symbols if one["error"]} == {"ambiguous_symbol"}:
         return 2  # a person has to say what was meant
@@ -93,6 +97,23 @@ def _columns(one: JsonDict) -> tuple[tuple[str, ...], Callable[[JsonDict], tuple
         ),
         ("interval", "rejected", "first", "same", "changed", "last"),
     )
+
+
+def _show_providers(probes: Sequence[JsonDict]) -> None:
+    if probes:
+        render.table(
+            ("provider", "verdict", "seconds ", "found", "fix"),
+            [tuple(one[name] for name in ("name", "verdict", "seconds", "found", "fix")) for one in probes],
+            fold=("found", "fix"),
+            spare=("seconds",),
+        )
+
+
+def _show_cached(result: JsonDict) -> None:
+    said = [f"prices in the cache: {result['cached']:,}"]
+    said += [f"{result['newer_there']:,} newer there"] if result["newer_there"] else []
+    said += [f"{result['without_price']:,} without a price"] if result["without_price"] else []
+    render.line("; ".join(said))
 
 
 def percent(value: float | None) -> str | None:

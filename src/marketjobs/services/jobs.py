@@ -82,7 +82,7 @@ def submit(
         arguments=prepared,
         join_key=None if alone or kind is None else _join_key(task, kind.identity(prepared)),
         priority=priority,
-        max_attempts=max_attempts or runtime.retry.max_attempts,
+        max_attempts=max_attempts or (kind and kind.max_attempts) or runtime.retry.max_attempts,
         delay_seconds=0.0 if parts else delay_seconds,
         waits_for=WAITS_FOR_CHILDREN if parts else _waits_for(delay_seconds),
     )

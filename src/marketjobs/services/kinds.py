@@ -35,6 +35,8 @@ class Kind:
     name: str
     queue: str
     module: str
+    max_attempts: int | None = None
+    """Where it is not what the settings say."""
 
     @property
     def prepare(self) -> Callable[[Runtime, JsonDict], JsonDict]:
@@ -79,6 +81,8 @@ KINDS = {
         Kind(PREFIX + "update_prices", "market_data", "marketjobs.services.quotes"),
         Kind(PREFIX + "fetch_asset_info", "market_data", "marketjobs.services.profiles"),
         Kind(PREFIX + "fetch_news", "news", "marketjobs.services.news"),
+        Kind(PREFIX + "warm_cache", "market_data", "marketjobs.services.cache_warming"),
+        Kind(PREFIX + "check_providers", "default", "marketjobs.services.provider_checks", max_attempts=1),
         Kind(PREFIX + "sync_history", "market_data", "marketjobs.services.sync:HISTORY"),
         Kind(PREFIX + "sync_intraday", "market_data", "marketjobs.services.sync:INTRADAY"),
     )

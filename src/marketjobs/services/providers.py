@@ -17,6 +17,7 @@ from marketjobs.storage.breakers import Circuit
 from marketjobs.storage.budgets import Hold, Usage
 
 OK, WARNING, ERROR = "ok", "warning", "error"
+WAIT = "wait; jobs go on by themselves"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +75,23 @@ class Overview:
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """What asking a provider came to: ok, warning or error, in a line, with what to do about it."""
+    """What asking a provider came to: ok, warning or error, in a line, with what to do about it.  ``seconds``: what the
+    answer took; ``None``: nothing was sent."""
 
     name: str
     verdict: str
     found: str
     fix: str | None = None
+    seconds: float | None = None
 
     def to_json(self) -> JsonDict:
-        return {"name": self.name, "verdict": self.verdict, "found": self.found, "fix": self.fix}
+        return {
+            "name": self.name,
+            "verdict": self.verdict,
+            "found": self.found,
+            "fix": self.fix,
+            "seconds": self.seconds,
+        }
 
 
 def overview(runtime: Runtime, name: str) -> Overview:
@@ -135,6 +144,12 @@ def probe(runtime: Runtime, name: str, *, wanted: bool = False) -> Probe:
     """
     if wanted:
         provider_class(name)
+    return loop.run(probed(runtime, name, wanted=wanted))
+
+
+async def probed(runtime: Runtime, name: str, *, wanted: bool = False) -> Probe:
+    """The same on the loop that runs."""
+    began: float | None = None
     try:
         found = overview(runtime, name)
         if found.why_not is not None:
@@ -145,12 +160,20 @@ def probe(runtime: Runtime, name: str, *, wanted: bool = False) -> Probe:
         if cls.probe is Provider.probe:
             return Probe(name, OK, "has no request that it could be tested by")
         probing.set(Probing(allowed=True))
-        loop.run(runtime.provider(name).probe())
-        return Probe(name, OK, f"answers; budget left {left_text(overview(runtime, name))}")
-    except (BudgetSpent, CircuitOpen, RateLimited) as exc:
-        return Probe(name, WARNING, exc.message, "wait; jobs go on by themselves")
+        began = time.monotonic()
+        await runtime.provider(name).probe()
+        seconds = _since(began)
+        return Probe(name, OK, f"answers; budget left {left_text(overview(runtime, name))}", seconds=seconds)
+    except (BudgetSpent, CircuitOpen) as exc:  # nothing was sent
+        return Probe(name, WARNING, exc.message, WAIT)
+    except RateLimited as exc:
+        return Probe(name, WARNING, exc.message, WAIT, _since(began))
     except MarketJobsError as exc:
-        return Probe(name, ERROR, f"{exc.cause}: {exc.message}", _fix(name, exc))
+        return Probe(name, ERROR, f"{exc.cause}: {exc.message}", _fix(name, exc), _since(began))
+
+
+def _since(began: float | None) -> float | None:
+    return None if began is None else round(time.monotonic() - began, 3)
 
 
 def left_text(found: Overview) -> str:

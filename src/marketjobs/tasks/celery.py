@@ -146,7 +146,8 @@ def broker_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
-app = JobApp("marketjobs", include=[f"marketjobs.tasks.{noun}" for noun in ("bars", "quotes", "profiles", "news")])
+NOUNS = ("bars", "quotes", "profiles", "news", "providers")
+app = JobApp("marketjobs", include=[f"marketjobs.tasks.{noun}" for noun in NOUNS])
 
 
 @celeryd_init.connect
