@@ -168,12 +168,18 @@ class CountingGate:
     def __init__(self) -> None:
         self.spent = 0
 
-    def spend(self, weight: int = 1) -> Grant:
+    def spend(self, weight: int = 1, *, part: str = "") -> Grant:
         self.spent += 1
         return Grant("key")
 
     def hold(
-        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+        self,
+        why: str,
+        seconds: float | None = None,
+        *,
+        grant: Grant | None = None,
+        until_reset: bool = False,
+        cause: str = "",
     ) -> float:
         raise AssertionError(why)
 

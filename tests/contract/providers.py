@@ -56,7 +56,7 @@ class RecordingGate:
         self.passes = 0
         self.spend_raises: ProviderError | None = None
 
-    def spend(self, weight: int = 1) -> Grant:
+    def spend(self, weight: int = 1, *, part: str = "") -> Grant:
         if self.spend_raises is not None:
             raise self.spend_raises
         self.spent += 1
@@ -64,7 +64,13 @@ class RecordingGate:
         return Grant(self.api_key)
 
     def hold(
-        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+        self,
+        why: str,
+        seconds: float | None = None,
+        *,
+        grant: Grant | None = None,
+        until_reset: bool = False,
+        cause: str = "",
     ) -> float:
         self.holds.append((why, seconds))
         self.held_keys.append(grant.api_key if grant else None)

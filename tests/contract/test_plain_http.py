@@ -114,7 +114,7 @@ def test_waiting_for_the_budget_holds_up_nothing_else(vendor: CoinVendor, gate: 
     let_go = threading.Event()
 
     class Slow(RecordingGate):
-        def spend(self, weight: int = 1) -> Grant:
+        def spend(self, weight: int = 1, *, part: str = "") -> Grant:
             assert let_go.wait(10)
             return super().spend(weight)
 
@@ -138,7 +138,7 @@ def test_who_gives_up_waiting_spends_nothing(vendor: CoinVendor) -> None:
     let_go = threading.Event()
 
     class Slow(RecordingGate):
-        def spend(self, weight: int = 1) -> Grant:
+        def spend(self, weight: int = 1, *, part: str = "") -> Grant:
             assert let_go.wait(10)
             return super().spend(weight)
 
@@ -174,7 +174,7 @@ def test_the_gate_is_asked_in_the_context_of_the_job(vendor: CoinVendor) -> None
     seen = []
 
     class Looking(RecordingGate):
-        def spend(self, weight: int = 1) -> Grant:
+        def spend(self, weight: int = 1, *, part: str = "") -> Grant:
             seen.append((whose.get(), threading.current_thread().name))
             return super().spend(weight)
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from marketjobs.domain.rates import Rate, parse_rates
-from marketjobs.errors import BudgetSpent, CircuitOpen, ConfigError, MissingKey
+from marketjobs.errors import Blocked, BudgetSpent, CircuitOpen, ConfigError, MissingKey, RateLimited
 from marketjobs.services import budgets as service
 from marketjobs.services import jobs, vendors
 from marketjobs.services.budgets import BudgetGate, Probing, Spent, probing
@@ -529,6 +529,43 @@ def test_a_request_that_had_to_connect_first_counts_from_when_it_left(make_gate:
     third = gate.spend()
     assert isinstance(third, Spent) and third.slot is not None
     assert 1.0 < third.slot.leaves_at - left < 1.1
+
+
+def test_who_comes_while_a_vendor_refuses_is_told_the_refusal(make_gate: MakeGate) -> None:
+    """Not that a budget is spent: that would be waited for, for ever."""
+    gate, other_process = make_gate("50/s"), make_gate("50/s", patience=0.3)
+    gate.hold("vendor blocks this address (403)", None, cause=Blocked.cause)
+    with pytest.raises(Blocked, match=r"again in 30 s \(vendor blocks") as caught:
+        other_process.spend()
+    assert caught.value.retry_after_seconds == pytest.approx(30, abs=1)
+    gate.hold("429", 60.0)
+    with pytest.raises(BudgetSpent, match="429"):
+        other_process.spend()
+
+
+def test_a_host_that_says_too_many_is_left_alone_by_all_and_others_are_asked(make_gate: MakeGate) -> None:
+    gate, other_process = make_gate("50/s"), make_gate("50/s")
+    gate.hold("a.example says 429", 60.0, grant=gate.spend(part="a.example"), cause=RateLimited.cause)
+    granted = usage(gate).granted
+    with pytest.raises(RateLimited, match=r"a\.example says 429") as caught:
+        other_process.spend(part="a.example")
+    assert caught.value.retry_after_seconds == pytest.approx(60, abs=1)
+    assert usage(gate).granted == granted, "that costs no call"
+    other_process.passed(other_process.spend(part="b.example"))
+    assert gate.standing().hold is None
+
+
+def test_a_host_that_answers_again_begins_with_the_shortest_step(make_gate: MakeGate, runtime: Runtime) -> None:
+    gate = make_gate("50/s")
+    for _ in range(4):
+        gate.hold("429", 0.0, grant=gate.spend(part="a.example"), cause=RateLimited.cause)
+        with runtime.database.write() as tx:
+            tx.run("UPDATE provider_budget SET blocked_until = {now} - 1 WHERE key = 'vendor/a.example'")
+    assert gate.hold("429", 0.0, grant=gate.spend(part="a.example")) == 16.0
+    with runtime.database.write() as tx:
+        tx.run("UPDATE provider_budget SET blocked_until = {now} - 1 WHERE key = 'vendor/a.example'")
+    gate.passed(gate.spend(part="a.example"))
+    assert gate.hold("429", 0.0, grant=gate.spend(part="a.example")) == 1.0
 
 
 # -- the breaker -------------------------------------------------------------------------------------------------

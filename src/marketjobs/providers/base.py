@@ -37,11 +37,12 @@ class Grant:
 class Gate(Protocol):
     """A provider's budgets and its circuit breaker, as much of them as the provider may know."""
 
-    def spend(self, weight: int = 1) -> Grant:
+    def spend(self, weight: int = 1, *, part: str = "") -> Grant:
         """Wait for the next call's instant.  To be called right before each request, on any thread.
 
         Args:
             weight: how many calls the request counts as, by the vendor's own word.
+            part: which of many hosts is asked, each of which may be held by itself.
 
         Raises:
             BudgetSpent: the next call lies further ahead than a worker should be held.
@@ -53,11 +54,17 @@ class Gate(Protocol):
         """A request left at that instant (monotonic), as far as is known later than granted: it had to connect."""
 
     def hold(
-        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+        self,
+        why: str,
+        seconds: float | None = None,
+        *,
+        grant: Grant | None = None,
+        until_reset: bool = False,
+        cause: str = "",
     ) -> float:
         """No call may leave before ``seconds`` from now (``None``: a step that doubles with each hold in a
         row, or with ``until_reset`` the next reset of the longest budget); returns the seconds.  With ``grant`` only
-        its key is held: others go on."""
+        its key, or its part, is held: others go on.  ``cause``: that of the refusal, which others are told."""
 
     def passed(self, grant: Grant | None = None) -> None:
         """An answer came: the next hold starts at the shortest step again, the breaker closes."""

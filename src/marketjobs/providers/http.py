@@ -179,9 +179,9 @@ class HttpClient:
                 error.message, error.retry_after_seconds, grant=of_key, until_reset=used_up
             )
         elif isinstance(error, Unauthorised) and of_key:
-            error.retry_after_seconds = gate.hold(error.message, WRONG_KEY_SECONDS, grant=of_key)
+            error.retry_after_seconds = gate.hold(error.message, WRONG_KEY_SECONDS, grant=of_key, cause=error.cause)
         elif isinstance(error, Blocked):
-            error.retry_after_seconds = gate.hold(error.message, error.retry_after_seconds)
+            error.retry_after_seconds = gate.hold(error.message, error.retry_after_seconds, cause=error.cause)
         elif isinstance(error, ProviderUnavailable):
             gate.failed(error.message)
         elif not isinstance(error, MalformedAnswer):

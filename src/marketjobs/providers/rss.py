@@ -39,7 +39,7 @@ MOST_REDIRECTS = 5
 MOST_BYTES = 16 << 20
 REDIRECTS = (301, 302, 303, 307, 308)
 LIMITED_SECONDS = 60.0
-"""So long a job leaves the vendor's host alone that says "too many" and no time: other symbols would fare the same."""
+"""So long a host is left alone that says "too many" and no time: other feeds there would fare the same."""
 PROBE_SYMBOL = "SPY"
 
 
@@ -95,8 +95,11 @@ class Rss(Provider):
             return NewsAnswer(is_unchanged=True, etag=query.etag, last_modified=query.last_modified)
         error = _refusal(answer, target.host)
         if error is not None:
-            if is_configured and isinstance(error, RateLimited) and error.retry_after_seconds is None:
-                error.retry_after_seconds = LIMITED_SECONDS
+            if isinstance(error, RateLimited):
+                seconds = error.retry_after_seconds or LIMITED_SECONDS
+                error.retry_after_seconds = self.connection.gate.hold(
+                    error.message, seconds, grant=answer.grant, cause=error.cause
+                )
             raise error
         found = await asyncio.to_thread(
             parse_feed,
@@ -141,7 +144,7 @@ class Rss(Provider):
         from curl_cffi.curl import CURL_WRITEFUNC_ERROR
         from curl_cffi.requests.exceptions import RequestException
 
-        grant = await asyncio.to_thread(self.connection.gate.spend)
+        grant = await asyncio.to_thread(self.connection.gate.spend, part=target.host)
         body = bytearray()
 
         def receive(chunk: bytes) -> int:

@@ -261,7 +261,7 @@ class _Client:
             with self._lock:
                 first = self._refused.setdefault(type(error), about)
             if first != about or "," in about:  # of two symbols, whether asked for together or not
-                error.retry_after_seconds = self._gate.hold(error.message)
+                error.retry_after_seconds = self._gate.hold(error.message, cause=error.cause)
         elif isinstance(error, ProviderUnavailable) and not self._closed:
             self._gate.failed(error.message)
         elif isinstance(error, SymbolUnknown | RangeUnavailable | NoData):

@@ -11,7 +11,16 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from marketjobs.domain.rates import Rate
-from marketjobs.errors import BudgetSpent, CircuitOpen, ConfigError, MissingKey
+from marketjobs.errors import (
+    Blocked,
+    BudgetSpent,
+    CircuitOpen,
+    ConfigError,
+    MissingKey,
+    ProviderError,
+    RateLimited,
+    Unauthorised,
+)
 from marketjobs.providers.base import Grant
 from marketjobs.services.context import current_context
 from marketjobs.storage import breakers, budgets
@@ -35,6 +44,8 @@ SHARE_OF_A_RATE = 5
 COUNT_KNOWN_SECONDS = 5.0
 """So long our own count of a window may be taken from what was known at its last look, and what was granted since."""
 
+_REFUSALS: dict[str, type[ProviderError]] = {kind.cause: kind for kind in (Blocked, RateLimited, Unauthorised)}
+
 
 @dataclass(slots=True)
 class Probing:
@@ -54,6 +65,13 @@ class Spent(Grant):
     """A grant as the gate itself knows it."""
 
     slot: budgets.Slot | None = None
+    part: str = ""
+    part_is_news: bool = False
+
+    @property
+    def held_as(self) -> str | None:
+        """What is held when the answer is a refusal; ``None``: the whole provider."""
+        return self.part or (self.slot.key if self.slot else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +141,18 @@ class BudgetGate:
         self._counts: dict[tuple[str, int], _Count] = {}
         self._newest: dict[str, int] = {}
 
-    def spend(self, weight: int = 1) -> Grant:
+    def spend(self, weight: int = 1, *, part: str = "") -> Grant:
         """Wait for the next call's instant.
 
         Raises:
             BudgetSpent: it lies beyond the patience.
+            Blocked, Unauthorised: that is what another call was told, and the vendor is left alone for a while.
             CircuitOpen: the provider is failing.
             MissingKey: it needs one.
             ConfigError: no rate of the settings ever allows a call of that weight.
         """
         self._require_possible(weight)
+        part, part_is_news = self._part(part)
         while True:
             slot = self._leaves(self._granted(weight))
             if slot is None:
@@ -143,7 +163,24 @@ class BudgetGate:
             self._is_news = self._is_news or slot.is_news
             if slot.probe is not None:
                 self._keep_token(slot.probe)
-            return Spent(self._api_keys.get(slot.key, ""), slot)
+            return Spent(self._api_keys.get(slot.key, ""), slot, part, part_is_news)
+
+    def _part(self, part: str) -> tuple[str, bool]:
+        """A part's name in the store, and whether it was held lately.  Raises what :meth:`spend` does."""
+        if not part:
+            return "", False
+        name = f"{self._provider}/{part}"
+        with self._database.read() as tx:
+            held, is_news = budgets.part_held(tx, name)
+        if held is not None:
+            raise self._refusal(held.cause, held.seconds, held.why)
+        return name, is_news
+
+    def _refusal(self, cause: str, seconds: float, why: str) -> ProviderError:
+        """What others were told, or that our budget has no call left before then."""
+        kind = _REFUSALS.get(cause, BudgetSpent)
+        text = f"{self._provider} may be asked again in {seconds:.0f} s ({why})"
+        return kind(text, provider=self._provider, retry_after_seconds=seconds)
 
     def _require_possible(self, weight: int) -> None:
         if self._needs_key and not self._names:
@@ -242,11 +279,7 @@ class BudgetGate:
             time.sleep(delay - ahead + LEAST_NAP_SECONDS)
             return
         if later.circuit is Circuit.CLOSED:
-            raise BudgetSpent(
-                f"{self._provider} may be asked again in {delay:.0f} s ({later.why})",
-                provider=self._provider,
-                retry_after_seconds=delay,
-            )
+            raise self._refusal(later.cause, delay, later.why)
         after = delay if later.circuit is Circuit.OPEN else PROBE_AGAIN_SECONDS
         error = CircuitOpen(
             f"{self._provider} failed again and again; it is tried again in {after:.0f} s ({later.why})",
@@ -291,11 +324,17 @@ class BudgetGate:
                 budgets.restamp(tx, slot, self._rates, at - time.monotonic())
 
     def hold(
-        self, why: str, seconds: float | None = None, *, grant: Grant | None = None, until_reset: bool = False
+        self,
+        why: str,
+        seconds: float | None = None,
+        *,
+        grant: Grant | None = None,
+        until_reset: bool = False,
+        cause: str = "",
     ) -> float:
         """No process may ask this provider, or use the grant's key, before then; returns the seconds."""
         self._give_back_kept()
-        slot = grant.slot if isinstance(grant, Spent) else None
+        key = grant.held_as if isinstance(grant, Spent) else None
         first, most = FIRST_HOLD_SECONDS, LONGEST_HOLD_SECONDS
         if until_reset:
             first, most = FIRST_QUOTA_SECONDS, LONGEST_QUOTA_SECONDS
@@ -304,11 +343,12 @@ class BudgetGate:
             # Budget before breaker, as a reservation does: the other way round two would wait for each other.
             held = budgets.hold(
                 tx,
-                slot.key if slot else self._provider,
+                key or self._provider,
                 why,
                 seconds,
                 first=first,
                 most=most,
+                cause=cause,
                 until_reset_of=resets[-1] if resets else None,
             )
             if self._is_news:  # a refusal is an answer
@@ -318,6 +358,9 @@ class BudgetGate:
     def passed(self, grant: Grant | None = None) -> None:
         """An answer came; only after a hold or a failure is there anything to write."""
         probe = self._token()
+        if isinstance(grant, Spent) and grant.part_is_news:
+            with self._database.write() as tx:
+                budgets.passed(tx, grant.part)
         if not self._is_news and probe is None:
             return
         self._is_news = False

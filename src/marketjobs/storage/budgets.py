@@ -63,6 +63,7 @@ class Later:
     why: str
     held: bool
     circuit: Circuit = Circuit.CLOSED
+    cause: str = ""
 
     @property
     def wants_probe(self) -> bool:
@@ -71,10 +72,11 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """No call may leave for so many seconds."""
+    """No call may leave for so many seconds.  ``cause``: that of the refusal which it is for, if it is for one."""
 
     seconds: float
     why: str
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +105,7 @@ class _Offer:
     why: str
     held: bool
     count: int
+    cause: str = ""
 
 
 def reserve(
@@ -154,7 +157,7 @@ def reserve(
     offer = best[0]
     delay = offer.earliest - now
     if delay > horizon_seconds:
-        return Later(delay, offer.why, offer.held)
+        return Later(delay, offer.why, offer.held, cause=offer.cause)
     probe = token if wide["open_until"] else None
     if wide["open_until"] and probe is None:
         probe = breakers.take_probe(tx, provider, max(0.0, delay) + probe_seconds)
@@ -214,15 +217,16 @@ def _offers(
 
 def _offer(wide: Row, row: Row, after: Sequence[tuple[int, float, Rate]], earliest: float, most: int) -> _Offer:
     # A clock that was set back must not let calls leave before those that were granted already.
-    earliest, why, held = max(earliest, row["last_ts"]), "", False
+    earliest, why, held, cause = max(earliest, row["last_ts"]), "", False, ""
     for one in (wide, row):
         if one["blocked_until"] > earliest:
             earliest, why, held = one["blocked_until"], one["blocked_why"] or "held", True
+            cause = one["blocked_cause"] or ""
     for call, instant, rate in after:
         if call == 0 and instant > earliest:
-            earliest, why, held = instant, f"budget {rate}", False
+            earliest, why, held, cause = instant, f"budget {rate}", False, ""
     count = min((call for call, instant, _ in after if instant > earliest), default=most)
-    return _Offer(row, earliest, why, held, min(count, most))
+    return _Offer(row, earliest, why, held, min(count, most), cause)
 
 
 def restamp(tx: Transaction, slot: Slot, rates: Sequence[Rate], ahead_seconds: float) -> Slot | None:
@@ -298,6 +302,7 @@ def hold(
     first: float,
     most: float,
     until_reset_of: Rate | None = None,
+    cause: str = "",
 ) -> float:
     """No call may leave before ``seconds`` from now; ``None``: the next reset of a rate of the calendar, where one is
     given, else ``first``, doubled for each hold in a row.
@@ -317,8 +322,9 @@ def hold(
     if already >= chosen or (already > 0 and seconds is None):
         return float(already)
     tx.run(
-        "UPDATE provider_budget SET blocked_until = :until, blocked_why = :why, holds = :holds WHERE key = :key",
-        {"key": key, "until": now + chosen, "why": why, "holds": holds},
+        "UPDATE provider_budget SET blocked_until = :until, blocked_why = :why, blocked_cause = :cause, holds = :holds"
+        " WHERE key = :key",
+        {"key": key, "until": now + chosen, "why": why, "cause": cause or None, "holds": holds},
     )
     return chosen
 
@@ -341,6 +347,17 @@ def blocked(tx: Transaction, provider: str, *keys: str) -> Hold | None:
     )
     row = max(found, key=lambda one: one["seconds"], default=None)
     return None if row is None or row["seconds"] <= 0 else Hold(row["seconds"], row["why"] or "held")
+
+
+def part_held(tx: Transaction, key: str) -> tuple[Hold | None, bool]:
+    """What keeps calls to a part of a provider (a host of many) from leaving, and whether one was held since its last
+    answer.  A part has no budget of its own."""
+    row = tx.first("SELECT *, {now} AS now FROM provider_budget WHERE key = :key", {"key": key})
+    if row is None:
+        return None, False
+    seconds = row["blocked_until"] - row["now"]
+    held = Hold(seconds, row["blocked_why"] or "held", row["blocked_cause"] or "") if seconds > 0 else None
+    return held, bool(row["holds"])
 
 
 def usage(tx: Transaction, key: str, rates: Sequence[Rate]) -> Usage:
@@ -420,7 +437,7 @@ def _locked(tx: Transaction, provider: str, keys: Sequence[str] = ()) -> tuple[d
     names = (provider, *keys)
     marks = ", ".join("?" * len(names))
     lock = (
-        "SELECT key, granted, last_ts, blocked_until, blocked_why, holds,"
+        "SELECT key, granted, last_ts, blocked_until, blocked_why, blocked_cause, holds,"
         " (SELECT failures FROM provider_breaker WHERE provider = ?) AS failures,"
         " (SELECT open_until FROM provider_breaker WHERE provider = ?) AS open_until"
         f" FROM provider_budget WHERE key IN ({marks}) ORDER BY key {{for_update}}"

@@ -355,6 +355,7 @@ class ProviderBudget(SQLModel, table=True):
     last_ts: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))
     blocked_until: float = Field(default=0.0, sa_column=Column(Float(53), nullable=False))
     blocked_why: str | None = Field(default=None, sa_column=Column(Text))
+    blocked_cause: str | None = Field(default=None, sa_column=Column(Text))
     holds: int = Field(default=0, sa_column=Column(SmallInteger, nullable=False))
 
 

@@ -1,4 +1,4 @@
-"""Calls of a weight, of which the last few are found by their instant; and circuit breakers.
+"""Calls of a weight, of which the last few are found by their instant; what a key is held for; circuit breakers.
 
 Revision: 0010
 """
@@ -17,6 +17,7 @@ depends_on = None
 def upgrade() -> None:
     op.drop_index("ix_provider_budget_use_grant", table_name="provider_budget_use")
     op.add_column("provider_budget_use", sa.Column("weight", sa.BigInteger(), server_default="1", nullable=False))
+    op.add_column("provider_budget", sa.Column("blocked_cause", sa.Text(), nullable=True))
     op.create_index("ix_provider_budget_use_ts", "provider_budget_use", ["key", "ts", "number"])
     op.create_table(
         "provider_breaker",
