@@ -43,6 +43,11 @@ class MarketJobsError(Exception):
     def message(self) -> str:
         return str(self.args[0])
 
+    def hide(self, secret: str) -> None:
+        """Take a secret out of the message: vendors quote keys."""
+        if secret and secret in self.message:
+            self.args = (self.message.replace(secret, "********"),)
+
 
 class ConfigError(MarketJobsError):
     """A setting that can't be right; names file, key and what was expected."""
@@ -180,6 +185,11 @@ class Blocked(ProviderError):
 class Unauthorised(ProviderError):
     cause = "unauthorised"
     retryable = True
+
+    def blame_key(self) -> None:
+        """It is the key that is wrong: only a person can mend that."""
+        self.retryable = False
+        self.hint = f"mend providers.{self.provider}.api_keys"
 
 
 class PlanRestricted(ProviderError):

@@ -16,10 +16,19 @@ import pytest
 
 from coin_vendor import CoinVendor
 from contract.providers import NOW, RecordingGate
-from marketjobs.errors import BudgetSpent, MalformedAnswer, ProviderError, ProviderUnavailable, Unauthorised
+from marketjobs.errors import (
+    BudgetSpent,
+    MalformedAnswer,
+    PlanRestricted,
+    ProviderError,
+    ProviderUnavailable,
+    Unauthorised,
+)
 from marketjobs.providers import answers
-from marketjobs.providers.base import Connection, Grant
+from marketjobs.providers.base import Connection, Gate, Grant
 from marketjobs.providers.http import Answer, HttpClient
+from marketjobs.services.budgets import BudgetGate
+from marketjobs.services.runtime import Runtime
 
 KEY = "k5ecret+/=&"
 PING = "/api/v3/ping"
@@ -46,7 +55,7 @@ def judge(answer: Answer, symbol: str | None) -> ProviderError | None:
     return answers.refusal("any", answer, symbol)
 
 
-def client(gate: RecordingGate, url: str, timeout_seconds: float = 10.0, **options: str) -> HttpClient:
+def client(gate: Gate, url: str, timeout_seconds: float = 10.0, **options: str) -> HttpClient:
     connection = Connection(gate=gate, base_url=url, timeout_seconds=timeout_seconds, max_connections=4)
     return HttpClient("any", connection, judge, **options)  # type: ignore[arg-type]
 
@@ -108,6 +117,43 @@ def test_a_key_that_is_not_sent_is_not_what_is_refused(
         with pytest.raises(ProviderError):
             asyncio.run(http.get(PING))
     assert list(zip(gate.holds, gate.held_keys, strict=True)) == [(("any says: too many requests (429)", 5.0), None)]
+
+
+def test_a_refused_key_is_set_aside_and_the_next_one_asked(vendor: CoinVendor, runtime: Runtime) -> None:
+    gate = BudgetGate(runtime.database, "any", (), 1.0, api_keys=["first-k5ecret", "second-k5ecret"])
+    http = client(gate, vendor.url, key_header="x-key")
+    vendor.fault("status", code=401, times=1)
+    assert asyncio.run(http.get(PING)).status == 200
+    keys = [request.headers["x-key"] for request in vendor.requests]
+    assert sorted(keys) == ["first-k5ecret", "second-k5ecret"]
+    vendor.fault("status", code=401)
+    with pytest.raises(Unauthorised) as caught:
+        asyncio.run(http.get(PING))
+    assert not caught.value.retryable, "only a person can mend that"
+    assert caught.value.hint == "mend providers.any.api_keys"
+    asked = len(vendor.requests)
+    with pytest.raises(Unauthorised, match="may be asked again in") as caught:
+        asyncio.run(http.get(PING))
+    assert (len(vendor.requests), caught.value.retryable) == (asked, False), "both are known to be wrong"
+    vendor.clear()
+    corrected = BudgetGate(runtime.database, "any", (), 1.0, api_keys=["third-k5ecret"])
+    http.close()
+    http = client(corrected, vendor.url, key_header="x-key")
+    assert asyncio.run(http.get(PING)).status == 200
+    http.close()
+
+
+def test_a_vendor_that_quotes_the_key_is_not_quoted(vendor: CoinVendor) -> None:
+    gate = RecordingGate(KEY)
+
+    def quoting(answer: Answer, symbol: str | None) -> ProviderError:
+        return PlanRestricted(f"any: your key {answer.grant.api_key} has no such plan", provider="any")
+
+    http = HttpClient("any", Connection(gate=gate, base_url=vendor.url), quoting, key_header="x-key")
+    with pytest.raises(PlanRestricted) as caught:
+        asyncio.run(http.get(PING))
+    assert caught.value.message == "any: your key ******** has no such plan"
+    http.close()
 
 
 def test_waiting_for_the_budget_holds_up_nothing_else(vendor: CoinVendor, gate: RecordingGate) -> None:

@@ -29,9 +29,11 @@ GROUP = "marketjobs.providers"
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A call that may be sent now.  ``api_key``: the key that it was taken from (empty: the vendor wants none)."""
+    """A call that may be sent now.  ``api_key``: the key that it was taken from (empty: the vendor wants none), of how
+    many."""
 
     api_key: str = field(default="", repr=False)
+    keys: int = 1
 
 
 class Gate(Protocol):

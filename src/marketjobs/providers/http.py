@@ -36,6 +36,8 @@ WRONG_KEY_SECONDS = 3600.0
 PATH_CHARACTERS = "/%:=@,+~!$&'()*;"
 """What is sent in a path as it is; the rest, blanks for one, is percent-encoded."""
 
+_OF_A_KEY = (RateLimited, QuotaExhausted, Unauthorised)
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -97,19 +99,30 @@ class HttpClient:
         """
         session = self._session()
         url = f"{self.connection.base_url}{quote(path, safe=PATH_CHARACTERS)}"
+        tries = 0
         async with session.places:
-            try:
-                answer = await self._send(session, url, parameters, headers, weight, symbol)
-            except ProviderUnavailable as outage:
-                if not _failed_to_connect(outage):
-                    self.connection.gate.failed(outage.message)
-                    raise
-                answer = await self._send_again(session, url, parameters, headers, weight, symbol)
-        error = self._judge(answer, symbol)
-        self._weigh(error, answer.grant)
-        if error is not None:
-            raise error
-        return answer
+            while True:
+                answer = await self._answer(session, url, parameters, headers, weight, symbol)
+                error = self._judge(answer, symbol)
+                if error is None:
+                    self._weigh(None, answer.grant)
+                    return answer
+                error.hide(answer.grant.api_key)
+                self._weigh(error, answer.grant)
+                tries += 1
+                # A refusal of one key is none of the others: the next call is of another.
+                if not isinstance(error, _OF_A_KEY) or self._of_key(answer.grant) is None or tries >= answer.grant.keys:
+                    raise error
+
+    async def _answer(self, session: _Session, url: str, *request: Any) -> Answer:
+        """Whatever the vendor says; a failure to connect is tried twice."""
+        try:
+            return await self._send(session, url, *request)
+        except ProviderUnavailable as outage:
+            if not _failed_to_connect(outage):
+                self.connection.gate.failed(outage.message)
+                raise
+        return await self._send_again(session, url, *request)
 
     async def _send_again(self, *request: Any) -> Answer:
         """After a failure to connect, which is tried twice."""
@@ -171,14 +184,14 @@ class HttpClient:
     def _weigh(self, error: ProviderError | None, grant: Grant) -> None:
         """What one answer says about the next requests."""
         gate = self.connection.gate
-        # Where no key was sent, the vendor counts by address, which all calls have in common.
-        of_key = grant if grant.api_key and (self._key_header or self._key_parameter) else None
+        of_key = self._of_key(grant)
         if isinstance(error, RateLimited | QuotaExhausted):
             used_up = isinstance(error, QuotaExhausted)
             error.retry_after_seconds = gate.hold(
                 error.message, error.retry_after_seconds, grant=of_key, until_reset=used_up
             )
         elif isinstance(error, Unauthorised) and of_key:
+            error.blame_key()
             error.retry_after_seconds = gate.hold(error.message, WRONG_KEY_SECONDS, grant=of_key, cause=error.cause)
         elif isinstance(error, Blocked):
             error.retry_after_seconds = gate.hold(error.message, error.retry_after_seconds, cause=error.cause)
@@ -186,6 +199,10 @@ class HttpClient:
             gate.failed(error.message)
         elif not isinstance(error, MalformedAnswer):
             gate.passed(grant)
+
+    def _of_key(self, grant: Grant) -> Grant | None:
+        """Where no key was sent, the vendor counts by address, which all calls have in common."""
+        return grant if grant.api_key and (self._key_header or self._key_parameter) else None
 
     def _session(self) -> _Session:
         # By process: a forked child must neither use nor close the sockets of its parent.

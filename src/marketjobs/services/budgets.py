@@ -163,7 +163,7 @@ class BudgetGate:
             self._is_news = self._is_news or slot.is_news
             if slot.probe is not None:
                 self._keep_token(slot.probe)
-            return Spent(self._api_keys.get(slot.key, ""), slot, part, part_is_news)
+            return Spent(self._api_keys.get(slot.key, ""), len(self._names) or 1, slot, part, part_is_news)
 
     def _part(self, part: str) -> tuple[str, bool]:
         """A part's name in the store, and whether it was held lately.  Raises what :meth:`spend` does."""
@@ -180,7 +180,10 @@ class BudgetGate:
         """What others were told, or that our budget has no call left before then."""
         kind = _REFUSALS.get(cause, BudgetSpent)
         text = f"{self._provider} may be asked again in {seconds:.0f} s ({why})"
-        return kind(text, provider=self._provider, retry_after_seconds=seconds)
+        error = kind(text, provider=self._provider, retry_after_seconds=seconds)
+        if isinstance(error, Unauthorised) and self._names:
+            error.blame_key()
+        return error
 
     def _require_possible(self, weight: int) -> None:
         if self._needs_key and not self._names:

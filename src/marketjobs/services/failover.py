@@ -163,4 +163,6 @@ class Closed:
         if left <= 0:  # the time has come
             del self._by_name[provider]
             return None
-        return type(error)(error.message, provider=provider, symbol=symbol, retry_after_seconds=left)
+        again = type(error)(error.message, provider=provider, symbol=symbol, retry_after_seconds=left, hint=error.hint)
+        again.retryable = error.retryable
+        return again
