@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from redis import Redis
 
 from marketjobs import config, read
 from marketjobs.domain.jobs import JobState
@@ -17,7 +18,6 @@ from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, bars, quotes
 from marketjobs.storage.quote_cache import PREFIX, QuoteCache
 from marketjobs.storage.quotes import ReadQuote
-from marketjobs.storage.redis_wire import ask
 from processes import RedisServer, require_redis_server
 
 SECONDS = 5.0
@@ -49,9 +49,15 @@ def put(runtime: Runtime, symbol: str, price: float, at: float = NOW, *, fetched
         quotes.upsert_many(tx, [(asset, Quote(price, at, "USD", **more))], bars.provider_id(tx, "first"), fetched_at)
 
 
+def told(server: RedisServer, *command: Any) -> Any:
+    """What Redis says to a command."""
+    with Redis.from_url(server.url) as client:
+        return client.execute_command(*command)
+
+
 def cached(server: RedisServer, symbol: str) -> dict[str, Any] | None:
     """As any program reads it."""
-    [value] = ask(server.url, [["GET", f"{PREFIX}{symbol}"]], SECONDS)
+    value = told(server, "GET", f"{PREFIX}{symbol}")
     return None if value is None else json.loads(value)
 
 

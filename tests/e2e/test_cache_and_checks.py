@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 import vendors_for_tests
-from marketjobs.storage.redis_wire import ask
 from processes import OTHER_VENDORS, TESTS, Machine, RedisServer, free_port, machine_of
 from vendors_for_tests import Counter
 
@@ -37,20 +37,20 @@ def machine(tmp_path: Path, counter: Counter) -> Iterator[Machine]:
 def test_a_worker_keeps_prices_where_celery_would_keep_results(machine: Machine, redis_server: RedisServer) -> None:
     redis_server.start("--requirepass", SECRET)
     url = redis_server.url.replace("redis://", f"redis://:{SECRET}@").removesuffix("/0") + "/4"
-    key = ["GET", "marketjobs:quote:AAPL"]
+    key, client = "marketjobs:quote:AAPL", Redis.from_url(url)
     machine.env["CELERY_RESULT_BACKEND"] = url
     machine.worker("-c", "1")
     machine.run("update-prices", "-s", "AAPL").ok()
-    [value] = ask(url, [key], 5)
+    value = client.get(key)
     [shown] = machine.run("quote", "AAPL", "--json").ok().json["quotes"]
     assert json.loads(value)["price"] == shown["price"] == 190.5
     assert set(json.loads(value)) == set(shown)
     machine.write("UPDATE quote SET price = 1.0")
     assert machine.run("quote", "AAPL", "--json").ok().json["quotes"] == [shown], "the cache was read"
-    ask(url, [["FLUSHDB"]], 5)
+    client.flushdb()
     ran = machine.run("warm-cache").ok()
     assert "prices in the cache: 1" in ran.out
-    assert json.loads(ask(url, [key], 5)[0])["price"] == 1.0
+    assert json.loads(client.get(key))["price"] == 1.0
     settings = machine.run("config", "show", "--json").ok()
     [one] = [one for one in settings.json["settings"] if one["key"] == "cache.url"]
     assert one["origin"] == "CELERY_RESULT_BACKEND"

@@ -101,7 +101,6 @@ def test_a_cache_makes_a_look_no_slower(python: Python, runtime: Runtime, monkey
     monkeypatch.setenv("MARKETJOBS_CACHE__URL", "redis://127.0.0.1:9/0")
     unwanted = (*NOT_TO_LOOK, "redis", "marketjobs.storage.quote_cache")
     assert loaded(python, RUN.format(command=["status"], code=0), unwanted) == []
-    assert loaded(python, RUN.format(command=["quote", "AAPL"], code=4), (*HEAVY, "redis")) == []
 
 
 def test_a_supervisor_leaves_celery_to_its_children(python: Python) -> None:

@@ -1,19 +1,29 @@
 """Latest prices in Redis, for quick reading by any program: ``marketjobs:quote:SYMBOL`` holds the JSON that
-``quote --json`` has of it, with instants in microseconds.  The database is the truth; this may be lost at any time."""
+``quote --json`` has of it, with instants in microseconds.  The database is the truth; this may be lost at any time.
+
+redis is imported by whoever first asks: commands that do not look prices up never pay for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import orjson
 
 from marketjobs.domain.quotes import Quote
+from marketjobs.errors import CacheUnavailable
 from marketjobs.storage.many import chunks
 from marketjobs.storage.quotes import ReadQuote
-from marketjobs.storage.redis_wire import Command, ask
+
+if TYPE_CHECKING:
+    from redis import Redis
 
 PREFIX = "marketjobs:quote:"
+DEFAULT_PORT = 6379
 # Instants have one length, so that they compare as texts.  What somebody else has put there is overwritten.
 _WRITE = """
 local written = 0
@@ -50,25 +60,62 @@ class QuoteCache:
 
     def read(self, symbols: Sequence[str], seconds: float) -> list[ReadQuote]:
         """Those of these symbols that it has."""
-        [values] = ask(self._url, [["MGET", *map(_key, symbols)]], seconds, self._ca_bundle)
+        with self._client(seconds) as client:
+            values: list[Any] = client.mget(map(_key, symbols))
         found = (_quote(symbol, value) for symbol, value in zip(symbols, values, strict=True) if value)
         return [one for one in found if one is not None]
 
     def write(self, quotes: Sequence[ReadQuote], seconds: float) -> int:
         """How many were written: a newer one that it has stays."""
-        commands: list[Command] = [
-            ["EVAL", _WRITE, len(part), *(_key(one.symbol) for one in part), self._ttl_seconds, *map(_json, part)]
-            for part in chunks(quotes)
-        ]
-        return sum(ask(self._url, commands, seconds, self._ca_bundle))
+        with self._client(seconds) as client, client.pipeline(transaction=False) as pipeline:
+            for part in chunks(quotes):
+                keys = [_key(one.symbol) for one in part]
+                pipeline.eval(_WRITE, len(part), *keys, str(self._ttl_seconds), *map(_json, part))
+            return sum(pipeline.execute())
 
     def forget(self, symbols: Iterable[str], seconds: float) -> None:
-        ask(self._url, [["DEL", *map(_key, symbols)]], seconds, self._ca_bundle)
+        with self._client(seconds) as client:
+            client.delete(*map(_key, symbols))
 
     def version(self, seconds: float) -> str:
-        [text] = ask(self._url, [["INFO", "server"]], seconds, self._ca_bundle)
-        said = dict(line.split(":", 1) for line in text.decode(errors="replace").splitlines() if ":" in line)
+        with self._client(seconds) as client:
+            said: Any = client.info("server")
         return f"Redis {said.get('redis_version', '')}".strip()
+
+    @contextmanager
+    def _client(self, seconds: float) -> Iterator[Redis]:
+        """A connection of its own each time: nothing is kept over a fork, nothing goes stale."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        parts = urlsplit(self._url)
+        place: dict[str, Any] = {"host": parts.hostname or "localhost", "port": parts.port or DEFAULT_PORT}
+        database = parts.path.strip("/")
+        if parts.scheme == "redis+socket":
+            place = {"unix_socket_path": parts.path}
+            database = parse_qs(parts.query).get("virtual_host", [""])[0].strip("/")
+        elif parts.scheme == "rediss":
+            # Certificates are always checked, whatever options of Celery's the address has.
+            place |= {"ssl": True, "ssl_cert_reqs": "required", "ssl_ca_certs": self._ca_bundle}
+        told = place.get("unix_socket_path") or f"{place['host']}:{place['port']}"
+        client = redis.Redis(
+            db=int(database or 0),
+            username=unquote(parts.username) if parts.username else None,
+            password=unquote(parts.password) if parts.password else None,
+            socket_timeout=seconds,
+            socket_connect_timeout=seconds,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+            **place,
+        )
+        try:
+            with client:
+                yield client
+        except (redis.ResponseError, redis.AuthenticationError) as exc:
+            raise CacheUnavailable(f"the cache at {told} refuses: {exc}") from exc
+        except (redis.RedisError, OSError, ValueError) as exc:
+            raise CacheUnavailable(f"the cache at {told} does not answer: {str(exc) or type(exc).__name__}") from exc
 
 
 def _key(symbol: str) -> str:
