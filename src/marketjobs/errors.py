@@ -151,10 +151,14 @@ class RateLimited(ProviderError):
 
 
 class BudgetSpent(ProviderError):
-    """Our own budget for the vendor has no call left before ``retry_after_seconds``; nothing was sent."""
+    """Our own budget for the vendor has no call left before ``retry_after_seconds``; nothing was sent.
+
+    ``is_pace``: only the spacing of calls, in a moment the next may leave: no reason to ask somebody else.
+    """
 
     cause = "budget_spent"
     retryable = True
+    is_pace = False
 
 
 class CircuitOpen(ProviderError):

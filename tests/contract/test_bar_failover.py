@@ -12,6 +12,8 @@ from typing import Any
 import pytest
 
 import vendors_for_tests
+from marketjobs import config
+from marketjobs.config import Settings
 from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import Unsupported
@@ -353,3 +355,22 @@ def test_rows_that_the_first_does_not_have_stay_and_are_not_asked_for_for_ever(
     assert widths[1] == widths[2] == (day(2), day(2))
     assert widths[-1] is None
     assert stored(runtime)[2] == (close(2), "second")
+
+
+def test_the_pace_of_a_rate_is_kept_and_a_used_up_one_is_passed_by(
+    counter: Counter, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A second until the next call is no reason to spend another vendor's; an hour is."""
+    for rate, state in (("1/20s", JobState.WAITING), ("1/h", JobState.SUCCEEDED)):
+        monkeypatch.setenv("MARKETJOBS_PROVIDERS__FIRST__RATE_LIMIT", f'["{rate}"]')
+        runtime = Runtime(config.load(), patience_seconds=1.0)
+        for name in ("first", "second"):
+            knows(counter, name, history())
+        fetch(runtime, "IBM", force=True)
+        job = fetch(runtime, "AAPL", force=True)
+        assert (job.state, len(counter.asked("second", "bars"))) == (state, int(state is JobState.SUCCEEDED)), rate
+        assert job.attempt == (0 if state is JobState.WAITING else 1)
+        with runtime.database.write() as tx:
+            tx.run("DELETE FROM provider_budget_use")
+            tx.run("UPDATE job SET state = 'cancelled', finished_at = 1 WHERE state = 'waiting'")
+        runtime.close()

@@ -129,7 +129,7 @@ class Chains:
 
     def _next(self, track: _Track) -> str | None:
         """Who is asked next; those who can't serve it, or not now, are passed by."""
-        while track.links:
+        while track.links and not track.trail.waits_a_moment:
             link = track.links[0]
             error = link.refusal or self.closed.why(link.name, track.named.symbol)
             if error is None:

@@ -36,6 +36,8 @@ LOOK_AGAIN_SECONDS = 0.02
 LEAST_NAP_SECONDS = 0.001
 ASKED_AHEAD_SECONDS = 0.25
 HOLD_PATIENCE_SECONDS = 2.0
+PACE_SECONDS = 30.0
+"""A rate that allows the next call within so long is only kept, not used up."""
 PROBE_LOOK_SECONDS = 0.2
 PROBE_AGAIN_SECONDS = 5.0
 GRANTED_AT_ONCE = 25
@@ -176,13 +178,15 @@ class BudgetGate:
             raise self._refusal(held.cause, held.seconds, held.why)
         return name, is_news
 
-    def _refusal(self, cause: str, seconds: float, why: str) -> ProviderError:
+    def _refusal(self, cause: str, seconds: float, why: str, *, is_pace: bool = False) -> ProviderError:
         """What others were told, or that our budget has no call left before then."""
         kind = _REFUSALS.get(cause, BudgetSpent)
         text = f"{self._provider} may be asked again in {seconds:.0f} s ({why})"
         error = kind(text, provider=self._provider, retry_after_seconds=seconds)
         if isinstance(error, Unauthorised) and self._names:
             error.blame_key()
+        if isinstance(error, BudgetSpent):
+            error.is_pace = is_pace
         return error
 
     def _require_possible(self, weight: int) -> None:
@@ -282,7 +286,7 @@ class BudgetGate:
             time.sleep(delay - ahead + LEAST_NAP_SECONDS)
             return
         if later.circuit is Circuit.CLOSED:
-            raise self._refusal(later.cause, delay, later.why)
+            raise self._refusal(later.cause, delay, later.why, is_pace=not later.held and delay <= PACE_SECONDS)
         after = delay if later.circuit is Circuit.OPEN else PROBE_AGAIN_SECONDS
         error = CircuitOpen(
             f"{self._provider} failed again and again; it is tried again in {after:.0f} s ({later.why})",

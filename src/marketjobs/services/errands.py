@@ -107,6 +107,8 @@ class Errand(ABC, Generic[T]):
         trail = Trail(is_stored=one.record is not None)
         async with places:
             for link in links:
+                if trail.waits_a_moment:
+                    break
                 error = link.refusal or self.closed.why(link.name, one.symbol)
                 if error is None:
                     provider = self.ctx.runtime.provider(link.name)

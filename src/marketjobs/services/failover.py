@@ -107,6 +107,11 @@ class Trail:
     def add(self, provider: str, error: MarketJobsError) -> None:
         self.errors.append((provider, error))
 
+    @property
+    def waits_a_moment(self) -> bool:
+        """Nobody else is asked because of a wait that is over as soon as his answer would be here."""
+        return any(isinstance(error, BudgetSpent) and error.is_pace for _, error in self.errors)
+
     def asked(self) -> tuple[Asked, ...]:
         return tuple(Asked(provider, error.cause, error.message) for provider, error in self.errors)
 
@@ -165,4 +170,6 @@ class Closed:
             return None
         again = type(error)(error.message, provider=provider, symbol=symbol, retry_after_seconds=left, hint=error.hint)
         again.retryable = error.retryable
+        if isinstance(error, BudgetSpent) and isinstance(again, BudgetSpent):
+            again.is_pace = error.is_pace
         return again

@@ -137,6 +137,8 @@ class _Wanted:
 
     def failed(self, error: MarketJobsError) -> None:
         self.trail.add(self.links.pop(0).name, error)
+        if self.trail.waits_a_moment:
+            self.links.clear()
 
 
 class Update:
