@@ -192,6 +192,9 @@ class CountingGate:
     def sent(self, grant: Grant, at: float) -> None:
         pass
 
+    def unused(self, grant: Grant) -> None:
+        pass
+
     def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
         pass
 

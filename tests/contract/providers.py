@@ -85,6 +85,9 @@ class RecordingGate:
     def sent(self, grant: Grant, at: float) -> None:
         pass
 
+    def unused(self, grant: Grant) -> None:
+        self.spent -= 1
+
     def used(self, calls: int, window_seconds: int, *, grant: Grant | None = None) -> None:
         self.told.append((calls, window_seconds))
 

@@ -156,6 +156,32 @@ def test_a_vendor_that_quotes_the_key_is_not_quoted(vendor: CoinVendor) -> None:
     http.close()
 
 
+def test_a_call_that_is_granted_too_late_is_given_back(vendor: CoinVendor) -> None:
+    asked, let_go = threading.Event(), threading.Event()
+
+    class Slow(RecordingGate):
+        def spend(self, weight: int = 1, *, part: str = "") -> Grant:
+            asked.set()
+            assert let_go.wait(10)
+            return super().spend(weight)
+
+    gate = Slow()
+    http = client(gate, vendor.url)
+
+    async def run() -> None:
+        waiting = asyncio.create_task(http.get(PING))
+        await asyncio.to_thread(asked.wait, 10)
+        waiting.cancel()
+        await asyncio.gather(waiting, return_exceptions=True)
+        let_go.set()
+        while gate.spent != 0 or gate.weight == 0:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(asyncio.wait_for(run(), 10))
+    assert not vendor.requests
+    http.close()
+
+
 def test_waiting_for_the_budget_holds_up_nothing_else(vendor: CoinVendor, gate: RecordingGate) -> None:
     let_go = threading.Event()
 

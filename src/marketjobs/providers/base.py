@@ -53,7 +53,11 @@ class Gate(Protocol):
         """
 
     def sent(self, grant: Grant, at: float) -> None:
-        """A request left at that instant (monotonic), as far as is known later than granted: it had to connect."""
+        """A request left at that instant (monotonic), later than granted, or may leave as late as that: it has to
+        connect."""
+
+    def unused(self, grant: Grant) -> None:
+        """The call was not sent: others may."""
 
     def hold(
         self,

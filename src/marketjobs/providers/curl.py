@@ -6,11 +6,16 @@ curl_cffi is imported by whoever makes a session, at its first request.
 from __future__ import annotations
 
 import os
+import time
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 MAX_ANSWER_BYTES = 32 << 20
+IDLE_SECONDS = 20.0
+"""Servers close connections that idle for longer."""
+CONNECT_SECONDS = 0.25
+"""So much later a request may leave that has to connect first."""
 
 
 def authorities(ca_bundle: str | None) -> str | bool:
@@ -47,6 +52,26 @@ def reason(error: Exception, timeout_seconds: float) -> str:
     if isinstance(error, ProxyError):
         return known or "the proxy refused the connection"
     return known or type(error).__name__
+
+
+class Sockets:
+    """Which requests must connect first, as far as can be told from outside: libcurl keeps idle connections, and says
+    nothing of them."""
+
+    def __init__(self) -> None:
+        self._idle_since: list[float] = []
+
+    def take(self) -> bool:
+        """A request is about to be sent: is a connection open for it?"""
+        now = time.monotonic()
+        while self._idle_since:
+            if now - self._idle_since.pop() < IDLE_SECONDS:
+                return True
+        return False
+
+    def give_back(self) -> None:
+        """It was answered."""
+        self._idle_since.append(time.monotonic())
 
 
 def timings() -> list[Any]:

@@ -22,6 +22,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from marketjobs.errors import (
     Blocked,
     MalformedAnswer,
+    MarketJobsError,
     ProviderError,
     ProviderUnavailable,
     QuotaExhausted,
@@ -29,7 +30,16 @@ from marketjobs.errors import (
     Unauthorised,
 )
 from marketjobs.providers.base import Connection, Grant
-from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason, seconds_to_send, timings
+from marketjobs.providers.curl import (
+    CONNECT_SECONDS,
+    MAX_ANSWER_BYTES,
+    Sockets,
+    authorities,
+    failed_to_connect,
+    reason,
+    seconds_to_send,
+    timings,
+)
 
 WRONG_KEY_SECONDS = 3600.0
 """A key that was refused is not tried again for so long: another one may serve."""
@@ -156,6 +166,8 @@ class HttpClient:
             return len(chunk) if len(body) <= self._most else CURL_WRITEFUNC_ERROR
 
         began = time.monotonic()
+        if not session.sockets.take():
+            self.connection.gate.sent(grant, began + CONNECT_SECONDS)
         try:
             # Encoded here: what curl_cffi does to addresses and cookies costs as much as sending them.
             response = await session.curl.request(
@@ -178,6 +190,7 @@ class HttpClient:
                 symbol=symbol,
                 hint="marketjobs doctor",
             ) from exc
+        session.sockets.give_back()
         self.connection.gate.sent(grant, began + seconds_to_send(response))
         return Answer(response.status_code, response.headers, bytes(body), grant)
 
@@ -230,6 +243,7 @@ class _Session:
         self._gate = connection.gate
         Thread(target=self._ask, name="marketjobs-budget", daemon=True).start()
         self.places = asyncio.Semaphore(connection.max_connections)
+        self.sockets = Sockets()
         self.curl: Any = AsyncSession(
             max_clients=connection.max_connections,
             timeout=connection.timeout_seconds,
@@ -257,8 +271,23 @@ class _Session:
                 grant = context.run(self._gate.spend, weight)
             except Exception as exc:  # whoever asked is told
                 error = exc
-            with suppress(RuntimeError):  # the loop was closed meanwhile
-                self.loop.call_soon_threadsafe(_tell, granted, grant, error)
+            try:
+                self.loop.call_soon_threadsafe(self._tell, granted, grant, error)
+            except RuntimeError:  # the loop was closed meanwhile
+                self._give_back(grant)
+
+    def _tell(self, granted: asyncio.Future[Grant], grant: Grant | None, error: Exception | None) -> None:
+        if granted.done():  # cancelled
+            self._give_back(grant)
+        elif error is not None:
+            granted.set_exception(error)
+        else:
+            granted.set_result(grant or Grant())
+
+    def _give_back(self, grant: Grant | None) -> None:
+        if grant is not None:
+            with suppress(MarketJobsError):  # the store is away: it counts as used
+                self._gate.unused(grant)
 
     def close(self) -> None:
         self._asked.put(None)
@@ -271,15 +300,6 @@ class _Session:
 
 
 _Asked = tuple["asyncio.Future[Grant]", contextvars.Context, int]
-
-
-def _tell(granted: asyncio.Future[Grant], grant: Grant | None, error: Exception | None) -> None:
-    if granted.done():  # cancelled
-        return
-    if error is not None:
-        granted.set_exception(error)
-    else:
-        granted.set_result(grant or Grant())
 
 
 def _failed_to_connect(error: BaseException) -> bool:

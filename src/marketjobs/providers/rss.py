@@ -30,7 +30,7 @@ from marketjobs.errors import (
 )
 from marketjobs.providers.answers import retry_after_seconds
 from marketjobs.providers.base import Capabilities, Connection, Provider
-from marketjobs.providers.curl import authorities, reason, seconds_to_send, timings
+from marketjobs.providers.curl import CONNECT_SECONDS, authorities, reason, seconds_to_send, timings
 from marketjobs.providers.feed_address import Address, Gatekeeper, Target, target_of
 from marketjobs.providers.feed_text import NAME, parse_feed
 from marketjobs.providers.http import Answer
@@ -153,6 +153,7 @@ class Rss(Provider):
 
         async with self._session(target, addresses) as session:
             began = time.monotonic()
+            self.connection.gate.sent(grant, began + CONNECT_SECONDS)
             try:
                 response = await session.request(
                     "GET", target.url, headers=headers, auth=login, content_callback=receive, allow_redirects=False

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import re
+import threading
 import time
 from contextlib import suppress
 from functools import cache
@@ -19,7 +20,16 @@ from urllib.parse import unquote, urlsplit
 
 from marketjobs.errors import ProviderUnavailable, RateLimited
 from marketjobs.providers.base import Connection
-from marketjobs.providers.curl import MAX_ANSWER_BYTES, authorities, failed_to_connect, reason, seconds_to_send, timings
+from marketjobs.providers.curl import (
+    CONNECT_SECONDS,
+    MAX_ANSWER_BYTES,
+    Sockets,
+    authorities,
+    failed_to_connect,
+    reason,
+    seconds_to_send,
+    timings,
+)
 from marketjobs.providers.yahoo_answers import CHART, QUOTES, SEARCH, SUMMARY, redirection, refusal, refuse_page
 from marketjobs.providers.yahoo_values import NAME, malformed, printable
 
@@ -188,6 +198,7 @@ def session_class() -> type[Any]:
                 verify=authorities(connection.ca_bundle),  # type: ignore[arg-type]  # a path too
             )
             self._connection = connection
+            self._of_thread = threading.local()  # curl_cffi has a connection for each
             self.kept = KeptCrumb(connection.cache_folder, connection.base_url)
             self._twice = Retrying(
                 stop=stop_after_attempt(2), retry=retry_if_exception(failed_to_connect), reraise=True
@@ -219,6 +230,8 @@ def session_class() -> type[Any]:
             # a byte of an answer came.  Nothing switches that off.
             grant = self._connection.gate.spend()
             began = time.monotonic()
+            if not self._sockets().take():
+                self._connection.gate.sent(grant, began + CONNECT_SECONDS)
             body = bytearray()
 
             def receive(chunk: bytes) -> int:
@@ -231,9 +244,16 @@ def session_class() -> type[Any]:
                 if len(body) > MAX_ANSWER_BYTES:
                     raise malformed(asked.symbol, f"more than {MAX_ANSWER_BYTES >> 20} MiB") from exc
                 raise
+            self._sockets().give_back()
             self._connection.gate.sent(grant, began + seconds_to_send(response))
             response.content = bytes(body)
             return response
+
+        def _sockets(self) -> Sockets:
+            if not hasattr(self._of_thread, "sockets"):
+                self._of_thread.sockets = Sockets()
+            found: Sockets = self._of_thread.sockets
+            return found
 
         def _accepted(self, response: Response, url: str, asked: _Asked) -> Response:
             status = response.status_code

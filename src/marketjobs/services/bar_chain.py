@@ -177,7 +177,7 @@ class Chains:
         for one in outcomes:
             self._tracks.pop(one.symbol, None)
         self.outcomes += outcomes
-        self.done += len(outcomes)
+        self.done += sum(1 for one in outcomes if not (one.error and one.error.retryable))
         self.ctx.progress(self.done / self.total, f"{self.done} of {self.total} symbols")
 
     def share_done(self, more: int) -> float:

@@ -36,6 +36,8 @@ LOOK_AGAIN_SECONDS = 0.02
 LEAST_NAP_SECONDS = 0.001
 ASKED_AHEAD_SECONDS = 0.25
 HOLD_PATIENCE_SECONDS = 2.0
+TOLD_AFTER_SECONDS = 2.0
+"""Who watches is told of a wait that is longer."""
 PACE_SECONDS = 30.0
 """A rate that allows the next call within so long is only kept, not used up."""
 PROBE_LOOK_SECONDS = 0.2
@@ -281,6 +283,9 @@ class BudgetGate:
         if later.circuit is Circuit.HALF_OPEN:  # the probe's answer may be here any moment
             delay = min(delay, PROBE_LOOK_SECONDS)
         if time.monotonic() + delay <= give_up_at and not later.wants_probe:
+            ctx = current_context.get()
+            if ctx is not None and delay > TOLD_AFTER_SECONDS:
+                ctx.says(f"waits for {self._provider}: {later.why}, {delay:.0f} s")
             # Asked for a moment ahead, a call leaves at its instant although the store is slow.
             ahead = 0.0 if later.held else min(self._horizon, ASKED_AHEAD_SECONDS)
             time.sleep(delay - ahead + LEAST_NAP_SECONDS)
@@ -329,6 +334,10 @@ class BudgetGate:
         if slot is not None and at - slot.leaves_at > 2 * self._slack:
             with self._database.write() as tx:
                 budgets.restamp(tx, slot, self._rates, at - time.monotonic())
+
+    def unused(self, grant: Grant) -> None:
+        if isinstance(grant, Spent) and grant.slot is not None:
+            self._give_back(grant.slot)
 
     def hold(
         self,

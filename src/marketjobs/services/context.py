@@ -65,6 +65,11 @@ class JobContext:
         if self._heart is not None:
             self._heart.progress(fraction, message)
 
+    def says(self, message: str) -> None:
+        """What it is about, for who watches; as far as it was before."""
+        if self._heart is not None:
+            self._heart.says(message)
+
     @contextmanager
     def storing(self, outcomes: Sequence[JsonDict], fraction: float) -> Iterator[Transaction]:
         """A transaction for data of this job, together with the outcomes that it settles.

@@ -65,6 +65,9 @@ class Heart:
         """Is carried with the next tick."""
         self._progress, self._changed = (fraction, message), True
 
+    def says(self, message: str) -> None:
+        self._progress, self._changed = (self._progress[0], message), True
+
     def stop(self) -> None:
         with self._lock:
             self._job = self._interrupt = self._deadline = None

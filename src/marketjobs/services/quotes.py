@@ -320,7 +320,7 @@ class Update:
 
     def _settle(self, outcomes: Sequence[JsonDict]) -> None:
         self.outcomes.update((one["symbol"], one) for one in outcomes)
-        self.done += len(outcomes)
+        self.done += sum(1 for one in outcomes if not (one["error"] and one["error"]["retryable"]))
         self.ctx.progress(self.done / self.total, f"{self.done} of {self.total} symbols")
 
 
