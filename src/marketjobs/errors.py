@@ -6,7 +6,9 @@
       InvalidInput
         ProviderMismatch  BadRows  AmbiguousSymbol
       NotFound
-        JobNotFound  AssetNotFound  AssetRenamed  GroupNotFound
+        JobNotFound  AssetNotFound  GroupNotFound
+        AssetRenamed
+          VendorsName
       ProviderError(provider, symbol)
         RateLimited  BudgetSpent  CircuitOpen  QuotaExhausted  Blocked  Unauthorised  PlanRestricted
         SymbolUnknown  SymbolDelisted  RangeUnavailable  NoData  Unsupported
@@ -103,6 +105,12 @@ class AssetRenamed(NotFound):
     """A symbol that its asset had before; whoever uses it is told the new one."""
 
     cause = "asset_renamed"
+
+
+class VendorsName(AssetRenamed):
+    """What a vendor calls an asset; whoever uses it is told the asset's own symbol."""
+
+    cause = "vendors_name"
 
 
 class GroupNotFound(NotFound):

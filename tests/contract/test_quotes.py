@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import pytest
 
 import vendors_for_tests
 from marketjobs import read
+from marketjobs.domain.assets import AssetClass
 from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import Interval
 from marketjobs.domain.jobs import Job, JobState, JsonDict
@@ -409,6 +411,45 @@ def test_an_ambiguous_name_is_refused_with_the_choices(runtime: Runtime, counter
     assert (job.state, said["error"]["cause"]) == (JobState.DEAD, "ambiguous_symbol")
     assert "uniswap (Uniswap, rank 20), unicorn (Unicorn, rank 90)" in said["error"]["message"]
     assert "marketjobs assets alias UNI-USD second uniswap" in said["note"]
+
+
+def test_of_a_new_symbol_that_says_nothing_of_itself_both_commands_are_told(
+    runtime: Runtime, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vendors_for_tests.Second, "listing", classmethod(lambda *_: None))
+    counter.known["second", "lookup"] = {"UNI": [{"id": one, "symbol": "UNI", "rank": 20} for one in ("a", "b")]}
+    note = outcomes(update(runtime, "UNI", provider="second"))["UNI"]["note"]
+    assert note == "say which: marketjobs assets add UNI, then marketjobs assets alias UNI second a"
+
+
+@pytest.mark.parametrize("task", ["update_prices", "fetch_market_data", "fetch_asset_info", "fetch_news"])
+def test_what_a_vendor_calls_an_asset_becomes_no_second_asset(runtime: Runtime, counter: Counter, task: str) -> None:
+    coin(counter, {"id": "bitcoin", "rank": 1, "symbol": "BTC"})
+    knows(counter, "second", bitcoin=60_000.0)
+    assert update(runtime, "BTC-USD").state is JobState.SUCCEEDED
+    asked = len(counter.requests)
+    job = jobs.submit(runtime, f"marketjobs.{task}", {"symbols": ["BITCOIN"]})
+    after = attempts.execute(runtime, job.id)
+    assert after is not None
+    assert after.state is JobState.DEAD
+    said = outcomes(after)["BITCOIN"]
+    assert said["error"]["message"] == "BITCOIN is second's name of BTC-USD"
+    assert (said["error"]["cause"], said["error"]["retryable"]) == ("vendors_name", False)
+    assert said["note"] == "use BTC-USD (if another asset is meant, first: marketjobs assets add BITCOIN)"
+    assert asset_record(runtime.database, "BITCOIN") is None
+    assert len(counter.requests) == asked
+
+
+def test_what_a_vendor_of_coins_alone_has_is_a_coin(
+    runtime: Runtime, counter: Counter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only_coins = replace(vendors_for_tests.First.capabilities, asset_classes=frozenset({AssetClass.CRYPTO}))
+    monkeypatch.setattr(vendors_for_tests.First, "capabilities", only_coins)
+    knows(counter, "first", BTCUSDT=60_000.0)
+    assert update(runtime, "BTCUSDT", provider="first").state is JobState.SUCCEEDED
+    record = asset_record(runtime.database, "BTCUSDT")
+    assert record is not None
+    assert record.asset_class == "crypto"
 
 
 def test_a_joined_request_does_not_mind_the_order(runtime: Runtime) -> None:

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import pytest
 
-from marketjobs.domain.assets import AssetFacts, normalise_group
-from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
+from marketjobs.domain.assets import AssetFacts, Listing, normalise_group
+from marketjobs.errors import (
+    AssetNotFound,
+    AssetRenamed,
+    GroupNotFound,
+    InvalidInput,
+    NotFound,
+    UnknownProvider,
+    VendorsName,
+)
 from marketjobs.services import universe
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets
@@ -116,3 +124,72 @@ def test_a_vendor_s_alias_ends_with_the_symbol_and_a_new_one_begins(runtime: Run
         assets.describe(tx, {"META": AssetFacts(name="Meta")}, "yahoo")
     found = [(one.provider, one.symbol, one.valid_to is None) for one in universe.view(runtime, "META").aliases]
     assert found == [("yahoo", "FB", False), (assets.EVERYBODY, "FB", False), ("yahoo", "META", True)]
+
+
+# -- what vendors call them -------------------------------------------------------------------------------------
+
+
+def bitcoins(runtime: Runtime) -> None:
+    """Two assets of one coin, as a few vendors name them."""
+    universe.add(runtime, ["BTC-USD", "BTC-EUR", "FB"])
+    with runtime.database.write() as tx:
+        for symbol, currency in (("BTC-USD", "USD"), ("BTC-EUR", "EUR")):
+            for provider, name in (("coinmarketcap", "1"), ("coingecko", "bitcoin"), ("yahoo", symbol)):
+                assets.describe(tx, {symbol: AssetFacts()}, provider, {symbol: Listing(name, currency)})
+        assets.describe(tx, {"BTC-USD": AssetFacts()}, "binance", {"BTC-USD": Listing("BTCUSDT", "USDT")})
+
+
+def test_a_symbol_that_is_a_vendor_s_name_of_an_asset_is_told_whose(runtime: Runtime) -> None:
+    bitcoins(runtime)
+    with runtime.database.read() as tx:
+        told = universe.renamings(tx, ["BTCUSDT", "BITCOIN", "1", "ETHUSDT", "MARKETJOBS"])
+    assert {symbol: (error.message, error.cause) for symbol, error in told.items()} == {
+        "BTCUSDT": ("BTCUSDT is binance's name of BTC-USD", "vendors_name"),
+        "BITCOIN": ("BITCOIN is coingecko's name of BTC-EUR and BTC-USD", "vendors_name"),
+        "1": ("1 is coinmarketcap's name of BTC-EUR and BTC-USD", "vendors_name"),
+    }
+    hint = "use BTC-USD (if another asset is meant, first: marketjobs assets add BTCUSDT)"
+    assert told["BTCUSDT"].hint == hint
+    with pytest.raises(VendorsName, match="BTCUSDT is binance's name of BTC-USD"):
+        universe.view(runtime, "btcusdt")
+
+
+def test_a_name_that_a_vendor_had_once_and_one_that_is_an_asset_of_its_own_are_free(runtime: Runtime) -> None:
+    bitcoins(runtime)
+    universe.set_alias(runtime, "BTC-USD", "binance", "BTCUSDC", since="2026-01-05")
+    universe.add(runtime, ["BITCOIN"])
+    assert universe.view(runtime, "BITCOIN").record.symbol == "BITCOIN"
+    with runtime.database.read() as tx:
+        assert list(universe.renamings(tx, ["BTCUSDT", "BTCUSDC"])) == ["BTCUSDC"]
+
+
+def test_an_alias_of_what_is_no_asset_is_refused_unless_its_symbol_says_what_it_is(runtime: Runtime) -> None:
+    universe.add(runtime, ["NOPS"])
+    with pytest.raises(AssetNotFound, match=r"no such asset: NOPE; did you mean NOPS\?") as caught:
+        universe.set_alias(runtime, "nope", "yahoo", "X")
+    assert caught.value.hint == "marketjobs assets add NOPE"
+    assert universe.active_symbols(runtime) == ["NOPS"]
+    assert universe.set_alias(runtime, "nops", "yahoo", "X") == ("NOPS", False)
+    assert universe.set_alias(runtime, "uni-usd", "coingecko", "uniswap") == ("UNI-USD", True)
+    assert universe.active_symbols(runtime) == ["NOPS", "UNI-USD"]
+    with pytest.raises(VendorsName):
+        universe.set_alias(runtime, "UNISWAP", "yahoo", "X")
+
+
+def test_an_alias_is_taken_back_and_what_it_was_called_before_stays(runtime: Runtime) -> None:
+    bitcoins(runtime)
+    universe.rename(runtime, "FB", "META")
+    universe.set_alias(runtime, "BTC-USD", "binance", "BTCUSDC", since="2026-01-05")
+    assert universe.remove_alias(runtime, "btc-usd", "binance") == ("BTC-USD", ["BTCUSDC"])
+    left = [(one.provider, one.symbol) for one in universe.view(runtime, "BTC-USD").aliases if one.valid_to is None]
+    assert left == [("coinmarketcap", "1"), ("coingecko", "bitcoin"), ("yahoo", "BTC-USD")]
+    with pytest.raises(NotFound, match="no name of BTC-USD at binance is stored"):
+        universe.remove_alias(runtime, "BTC-USD", "binance")
+    with pytest.raises(NotFound, match="no name of META at yahoo is stored"):
+        universe.remove_alias(runtime, "META", "yahoo")
+    with pytest.raises(UnknownProvider):
+        universe.remove_alias(runtime, "META", assets.EVERYBODY)
+    with pytest.raises(AssetRenamed, match="FB was renamed META"):
+        universe.remove_alias(runtime, "FB", "yahoo")
+    with pytest.raises(AssetNotFound):
+        universe.remove_alias(runtime, "NOPE", "yahoo")

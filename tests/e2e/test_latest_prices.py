@@ -89,12 +89,20 @@ def test_a_name_of_several_things_is_for_a_person_to_settle(machine: Machine, co
     [said] = ran.json["result"]["symbols"]
     assert (said["price"], said["currency"]) == (3.0, "USDT")
     assert "unicorn at second" in machine.run("asset", "UNI-USD").ok().out
+    machine.run("update-prices", "-s", "unicorn").ok(1)
+    machine.run("quote", "unicorn").refused(4, "UNICORN is second's name of UNI-USD")
+    ran = machine.run("assets", "alias", "UNI-USD", "second", "--remove").ok()
+    assert "UNI-USD is no longer unicorn at second" in ran.out
+    machine.run("assets", "alias", "UNI-USD", "second", "--remove").refused(4, "no name of UNI-USD at second is stored")
 
 
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
         (["alias", "UNI-USD", "nobody", "uniswap"], 2, "unknown provider"),
+        (["alias", "UNI-USD", "second"], 2, "give its NAME there, or --remove"),
+        (["alias", "UNI-USD", "second", "uniswap", "--remove"], 2, "takes no NAME"),
+        (["alias", "AAPLE", "second", "uniswap"], 4, "no such asset: AAPLE; did you mean AAPL?"),
         (["alias", "UNI-USD", "second", " "], 2, "printable"),
         (["alias", "UNI-USD", "second", "uniswap,unicorn"], 2, "no comma"),
         (["alias", "UNI-USD", "second", "uniswap", "--currency", "US$"], 2, "is no currency"),

@@ -150,24 +150,40 @@ def assets_rename(
 def assets_alias(
     symbol: Annotated[str, typer.Argument(metavar="SYM", help="The asset's symbol.")],
     provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="The vendor.")],
-    name: Annotated[str, typer.Argument(metavar="NAME", help="What it is called there: a symbol, an id, a number.")],
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="What it is called there: a symbol, an id, a number.")
+    ] = None,
     currency: Annotated[
         str | None, typer.Option(metavar="C", help="What its prices are in there, such as USD or USDT.")
     ] = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="DAY", help="The day from which on; default ever since.")
     ] = None,
+    remove: Annotated[bool, typer.Option("--remove", help="Forget what it is called there.")] = False,
     as_json: JSON = False,
 ) -> None:
     """Say what a vendor calls an asset, where it can't be told or can mean several things."""
     from marketjobs.commands import render
+    from marketjobs.errors import InvalidInput
     from marketjobs.services import universe
 
-    wanted = universe.set_alias(session.runtime(), symbol, provider, name, currency, since)
-    if as_json:
-        render.json({"symbol": wanted, "provider": provider, "name": name, "currency": currency, "from": since})
+    if remove:
+        if name or currency or since:
+            raise InvalidInput("--remove takes no NAME, --currency or --from: all names at the vendor are forgotten")
+        wanted, names = universe.remove_alias(session.runtime(), symbol, provider)
+        if as_json:
+            render.json({"symbol": wanted, "provider": provider, "removed": names})
+            return
+        render.line(f"{wanted} is no longer {' or '.join(names)} at {provider}")
         return
-    render.line(f"{wanted} is {name} at {provider}")
+    if name is None:
+        raise InvalidInput(f"what is {symbol} called at {provider}? give its NAME there, or --remove")
+    wanted, is_new = universe.set_alias(session.runtime(), symbol, provider, name, currency, since)
+    if as_json:
+        said = {"name": name, "currency": currency, "from": since, "added": is_new}
+        render.json({"symbol": wanted, "provider": provider, **said})
+        return
+    render.line(f"{wanted} is {name} at {provider}" + ("; it is new, and kept fresh from now on" if is_new else ""))
     render.note(f"  try: marketjobs update-prices -s {wanted} --provider {provider}")
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from marketjobs.domain.assets import AssetClass, Listing, Match, pair_of
+from marketjobs.domain.assets import AssetClass, Listing, Match, pair_of, told_class
 from marketjobs.domain.intervals import day_of, stamp_of
-from marketjobs.errors import AmbiguousSymbol, MarketJobsError, SymbolUnknown
+from marketjobs.errors import AmbiguousSymbol, AssetRenamed, MarketJobsError, SymbolUnknown
 from marketjobs.providers.base import Provider
 from marketjobs.services.failover import class_of
 from marketjobs.storage import assets
@@ -86,11 +86,14 @@ def chosen(one: Named, matches: Sequence[Match], provider: str) -> Listing:
         first.rank is not None and (ranked[1].rank is None or ranked[1].rank >= CLEARLY * first.rank)
     ):
         return first.listing
+    # A symbol that does not say what it is becomes no asset by an alias.
+    is_new = one.record is None and told_class(one.symbol) is AssetClass.UNKNOWN
     choices = ", ".join(map(_choice, ranked[:SHOWN_CHOICES]))
     more = f" and {len(ranked) - SHOWN_CHOICES} more" if len(ranked) > SHOWN_CHOICES else ""
     raise AmbiguousSymbol(
         f"{one.symbol} can mean several things at {provider}: {choices}{more}",
-        hint=f"marketjobs assets alias {one.symbol} {provider} {first.listing.symbol}",
+        hint=(f"marketjobs assets add {one.symbol}, then " if is_new else "")
+        + f"marketjobs assets alias {one.symbol} {provider} {first.listing.symbol}",
     )
 
 
@@ -112,6 +115,8 @@ class Advice:
         """``None``: nothing comes near, or the error is of another kind."""
         if isinstance(error, AmbiguousSymbol):
             return f"say which: {error.hint}"
+        if isinstance(error, AssetRenamed):
+            return error.hint
         if not isinstance(error, SymbolUnknown) or not self._left:
             return None
         self._left -= 1

@@ -9,14 +9,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from marketjobs.domain import currencies
-from marketjobs.domain.assets import AssetFacts, Listing, normalise_symbols
+from marketjobs.domain.assets import AssetClass, AssetFacts, Listing, normalise_symbols
 from marketjobs.domain.intervals import Interval, iso
 from marketjobs.domain.jobs import Job, JobState, JsonDict, Part
 from marketjobs.domain.quotes import Quote, broken_rule, jumps
 from marketjobs.domain.reports import Outcome, SymbolFailure, SymbolStatus, collect, conclude
 from marketjobs.domain.reports import merge as merge_reports
 from marketjobs.errors import DataRejected, InvalidInput, MalformedAnswer, MarketJobsError, Unsupported
-from marketjobs.providers.base import Capabilities, Provider
+from marketjobs.providers.base import Capabilities, Provider, provider_class
 from marketjobs.services import identity as identities
 from marketjobs.services import loop, quote_cache, universe
 from marketjobs.services.context import JobContext
@@ -156,13 +156,13 @@ class Update:
 
     def run(self, symbols: Sequence[str]) -> dict[str, JsonDict]:
         with self.ctx.runtime.database.read() as tx:
-            renamed = universe.renamings(tx, symbols)
             found = identities.named(tx, symbols)
+            renamed = universe.renamings(tx, [symbol for symbol, one in found.items() if one.record is None])
             references = _references(tx, found)
         settings = self.ctx.runtime.settings
         wanted = []
         for symbol, one in found.items():
-            if one.record is None and symbol in renamed:
+            if symbol in renamed:
                 self._fail(symbol, renamed[symbol], Trail())
             else:
                 links = chain(settings, one.asset_class, _need, self.only)
@@ -288,7 +288,8 @@ class Update:
                 source = bars.provider_id(tx, provider)
                 rows = [(ids[one.symbol], one.quote) for one in some if one.quote]
                 written |= quotes.upsert_many(tx, rows, source, time.time())
-                facts = {one.symbol: AssetFacts(currency=_unit(one)) for one in some}
+                asset_class = only_class(provider)
+                facts = {one.symbol: AssetFacts(asset_class=asset_class, currency=_unit(one)) for one in some}
                 listings = {one.symbol: one.listing for one in some if one.listing}
                 assets.describe(tx, facts, provider, listings)
             outcomes += [_success(one, before.get(ids[one.symbol]), is_new=ids[one.symbol] in written) for one in good]
@@ -351,6 +352,12 @@ def _references(tx: Transaction, found: dict[str, Named]) -> dict[str, tuple[flo
 
 def _unanswered(symbol: str, provider: str) -> MalformedAnswer:
     return MalformedAnswer(f"{provider} left {symbol} out of its answer", provider=provider, symbol=symbol)
+
+
+def only_class(provider: str) -> AssetClass:
+    """What a vendor that has one class of assets only says of each by having it."""
+    classes = provider_class(provider).capabilities.asset_classes
+    return next(iter(classes)) if len(classes) == 1 else AssetClass.UNKNOWN
 
 
 def _unit(one: _Wanted) -> str | None:

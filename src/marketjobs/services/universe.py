@@ -6,11 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NoReturn
 
-from marketjobs.domain.assets import Listing, asset_class_of, normalise_group, normalise_symbol, normalise_symbols
+from marketjobs.domain.assets import (
+    AssetClass,
+    Listing,
+    asset_class_of,
+    normalise_group,
+    normalise_symbol,
+    normalise_symbols,
+    told_class,
+)
 from marketjobs.domain.currencies import unit_of
 from marketjobs.domain.intervals import Interval, day_of, stamp_of, stamp_text
 from marketjobs.domain.ranges import Range, parse_day
-from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput
+from marketjobs.errors import AssetNotFound, AssetRenamed, GroupNotFound, InvalidInput, NotFound, VendorsName
 from marketjobs.providers.base import provider_class
 from marketjobs.services import quote_cache
 from marketjobs.services.runtime import Runtime
@@ -60,7 +68,7 @@ def symbols_of(runtime: Runtime, symbols: Iterable[str], group: str | None = Non
 
 
 def refuse_renamed(tx: Transaction, symbol: str) -> None:
-    """Raises AssetRenamed for a symbol that nothing has now and an asset had before; asked where none has it."""
+    """Raises AssetRenamed for a symbol that an asset had before, or has at a vendor; asked where none has it."""
     refusal = renamings(tx, [symbol]).get(symbol)
     if refusal is not None:
         raise refusal
@@ -69,14 +77,26 @@ def refuse_renamed(tx: Transaction, symbol: str) -> None:
 def refuse_unknown(tx: Transaction, symbol: str) -> NoReturn:
     """Raises AssetRenamed, or AssetNotFound with what comes near; asked where no asset has the symbol."""
     refuse_renamed(tx, symbol)
+    raise AssetNotFound(
+        f"nothing is stored of {symbol}{meant(tx, symbol)}", hint=f"marketjobs fetch-market-data -s {symbol}"
+    )
+
+
+def meant(tx: Transaction, symbol: str) -> str:
+    """The rest of a sentence about a symbol that no asset has: those that come near; empty: none does."""
     near = assets.near(tx, symbol)
-    meant = f"; did you mean {' or '.join(near)}?" if near else ""
-    raise AssetNotFound(f"nothing is stored of {symbol}{meant}", hint=f"marketjobs fetch-market-data -s {symbol}")
+    return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
 def renamings(tx: Transaction, symbols: Sequence[str]) -> dict[str, AssetRenamed]:
-    """Of symbols that no asset has: those that one had before, with what to say of it."""
-    found = {}
+    """Of symbols that no asset has: those that one had before, or has at a vendor, with what to say of it."""
+    found: dict[str, AssetRenamed] = {}
+    for symbol, there in assets.vendors_assets(tx, symbols).items():
+        ours = " and ".join(there.symbols)
+        found[symbol] = VendorsName(
+            f"{symbol} is {there.provider}'s name of {ours}",
+            hint=f"use {ours} (if another asset is meant, first: marketjobs assets add {symbol})",
+        )
     for symbol, known in assets.renamed(tx, symbols).items():
         when = "" if known.since is None else f" on {day_of(known.since)}"
         found[symbol] = AssetRenamed(f"{symbol} was renamed {known.new}{when}", hint=f"use {known.new}")
@@ -212,11 +232,13 @@ def rename(runtime: Runtime, old: str, new: str, since: str | None = None) -> No
 
 def set_alias(
     runtime: Runtime, symbol: str, provider: str, name: str, currency: str | None = None, since: str | None = None
-) -> str:
-    """What a vendor calls an asset, from a day on (ISO; ``None``: ever since); the asset is made where it is new.
-    Returns our symbol.
+) -> tuple[str, bool]:
+    """What a vendor calls an asset, from a day on (ISO; ``None``: ever since).  Returns our symbol, and whether the
+    asset is new: one whose symbol says what it is (``UNI-USD``) is made, because which of several coins it means has
+    to be said before anybody can be asked; any other is mistyped.
 
     Raises:
+        AssetNotFound, AssetRenamed: no asset has the symbol.
         UnknownProvider: there is no such provider.
         InvalidInput: the name or the currency can't be one, or the day lies ahead.
     """
@@ -227,14 +249,40 @@ def set_alias(
         raise InvalidInput(f"a vendor's name for an asset has 1 to {MAX_NAME_LENGTH} printable characters, no comma")
     unit = None if currency is None else unit_of(currency)
     with runtime.database.write() as tx:
-        refusal = renamings(tx, [wanted]).get(wanted) if not assets.ids(tx, [wanted]) else None
-        if refusal is not None:
-            raise refusal
+        is_new = not assets.ids(tx, [wanted])
+        if is_new:
+            refuse_renamed(tx, wanted)
+            if told_class(wanted) is AssetClass.UNKNOWN:
+                raise AssetNotFound(
+                    f"no such asset: {wanted}{meant(tx, wanted)}", hint=f"marketjobs assets add {wanted}"
+                )
         asset = assets.ensure_in(tx, [wanted])[wanted]
         assets.lock(tx, [asset])
         day = None if since is None else _past_day(tx, since)
         assets.name_at(tx, asset, provider, Listing(name.strip(), unit), day)
-    return wanted
+    return wanted, is_new
+
+
+def remove_alias(runtime: Runtime, symbol: str, provider: str) -> tuple[str, list[str]]:
+    """Forget what a vendor calls an asset: it is told from the symbol then, or asked of the vendor.  Returns our symbol
+    and the names that were forgotten.
+
+    Raises:
+        AssetNotFound, AssetRenamed: no asset has the symbol.
+        UnknownProvider: there is no such provider, and no name at it.
+        NotFound: no name at that provider is known.
+    """
+    wanted = normalise_symbol(symbol)
+    with runtime.database.write() as tx:
+        record = assets.get_in(tx, wanted)
+        if record is None:
+            refuse_unknown(tx, wanted)
+        assets.lock(tx, [record.id])
+        names = assets.forget_names(tx, record.id, provider)
+    if not names:
+        provider_class(provider)
+        raise NotFound(f"no name of {wanted} at {provider} is stored", hint=f"marketjobs asset {wanted}")
+    return wanted, names
 
 
 def _past_day(tx: Transaction, text: str | None) -> int:

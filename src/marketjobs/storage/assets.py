@@ -52,6 +52,14 @@ class Renamed:
     since: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class VendorsAsset:
+    """What a vendor means by a name of its own: one asset, or several (a coin in dollars and in euros)."""
+
+    provider: str
+    symbols: tuple[str, ...]
+
+
 def ensure_in(tx: Transaction, symbols: Iterable[str], status: str = ACTIVE) -> dict[str, int]:
     """The ids of assets by symbol, made where they are new.  New assets are active: who fetches a symbol
     wants it kept fresh."""
@@ -192,6 +200,34 @@ def renamed(tx: Transaction, symbols: Sequence[str]) -> dict[str, Renamed]:
             (EVERYBODY, *part),
         )
         found.update((old, Renamed(new, since)) for old, new, since in rows)  # the last of them counts
+    return found
+
+
+def forget_names(tx: Transaction, asset: int, provider: str) -> list[str]:
+    """Forget what a vendor calls an asset now; the names that were forgotten.  What it was called before stays."""
+    chosen = (asset, provider)
+    condition = "asset_id = ? AND provider = ? AND valid_to IS NULL"
+    names = [row[0] for row in tx.tuples(f"SELECT symbol FROM asset_alias WHERE {condition} ORDER BY id", chosen)]
+    tx.run_many(f"DELETE FROM asset_alias WHERE {condition}", [chosen])
+    return names
+
+
+def vendors_assets(tx: Transaction, symbols: Sequence[str]) -> dict[str, VendorsAsset]:
+    """Of symbols in capitals: those that vendors have for assets of ours, in capitals or not; asked where no asset has
+    them.  Of several vendors the first one by name counts."""
+    found: dict[str, VendorsAsset] = {}
+    for part in chunks(symbols):
+        marks = ", ".join("?" * len(part))
+        rows = tx.tuples(
+            "SELECT DISTINCT upper(l.symbol), l.provider, a.symbol FROM asset_alias AS l"
+            " JOIN asset AS a ON a.id = l.asset_id"
+            f" WHERE upper(l.symbol) IN ({marks}) AND l.provider <> ? AND l.valid_to IS NULL",
+            (*part, EVERYBODY),
+        )
+        for name, provider, symbol in sorted(rows):
+            known = found.setdefault(name, VendorsAsset(provider, ()))
+            if known.provider == provider:
+                found[name] = VendorsAsset(provider, (*known.symbols, symbol))
     return found
 
 
