@@ -476,6 +476,8 @@ class Settings(Section):
             parts = _split(address) if "@" in address else None
             if parts is not None and parts.password:
                 yield parts.password
+            elif parts is not None and parts.username and address in self.providers.rss.feeds:
+                yield parts.username  # a token
             yield from (secret for _, secret in _SECRET_OPTION.findall(address))
 
 
@@ -504,10 +506,12 @@ def masked(key: str, value: Any) -> Any:
         return MASK
     if ":" in parts.netloc and "@" in parts.path + parts.query + parts.fragment:
         return MASK  # an address gone wrong: nobody can tell where its password ends
-    if not parts.password:
+    is_token = key.endswith(("feed", "feeds")) and parts.username
+    if not parts.password and not is_token:
         return value
     host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username or ''}:{MASK}@{host}"))
+    name = f"{parts.username or ''}:" if parts.password else ""
+    return urlunsplit(parts._replace(netloc=f"{name}{MASK}@{host}"))
 
 
 @dataclass(frozen=True, slots=True)

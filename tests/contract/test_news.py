@@ -272,6 +272,17 @@ def test_a_password_of_a_configured_feed_is_in_no_row(runtime: Runtime, counter:
         assert "secret" not in str(tx.all("SELECT * FROM news_feed"))
 
 
+def test_feeds_that_differ_by_their_tokens_only_are_all_read(runtime: Runtime, counter: Counter) -> None:
+    addresses = [f"https://feed.example/x?token=secret-{number}" for number in (1, 2)]
+    vars(runtime.settings.providers.of("rss"))["feeds"] = [*addresses, "https://secret-3@feed.example/x"]
+    tells(counter, {"title": "A", "url": "https://n.example/1"})
+    job = run(runtime, "fetch_news", provider="first")
+    assert "secret" not in str(job)
+    assert {one["feed"] for one in counter.asked("first", "news")} >= set(addresses)
+    with pytest.raises(InvalidInput, match="stands in the settings only"):
+        run(runtime, "fetch_news", feeds=["https://secret-4@feed.example/x"])
+
+
 def test_without_anything_all_that_is_kept_fresh_is_meant(runtime: Runtime, counter: Counter) -> None:
     with pytest.raises(InvalidInput, match="no asset is active"):
         run(runtime, "fetch_news")

@@ -526,16 +526,18 @@ def test_passwords_and_tokens_of_feeds_are_secrets(monkeypatch: pytest.MonkeyPat
         "https://host/a?key=",
         "https://host/feed/@somebody",
         f"https://me:{SECRET}-3/x@host/feed",
+        f"https://{SECRET}-4@host/feed",
     ]
     monkeypatch.setenv("MARKETJOBS_PROVIDERS__RSS__FEEDS", json.dumps(feeds))
     settings = config.load()
-    assert {f"{SECRET}-1", f"{SECRET}-2"} <= set(settings.secrets())
+    assert {f"{SECRET}-1", f"{SECRET}-2", f"{SECRET}-4"} <= set(settings.secrets())
     [shown] = [one.value for one in config.entries(settings) if one.key == "providers.rss.feeds"]
     assert shown == [
         "https://me:********@host/feed",
         "https://host/feed?id=3&access_token=********",
         *feeds[2:4],
         "********",
+        "https://********@host/feed",
     ]
 
 

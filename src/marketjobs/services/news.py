@@ -72,7 +72,12 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
 def _configured(settings: Settings) -> dict[str, str]:
     """The feeds of the settings: by the address that may be shown, the one to ask."""
     section = settings.providers.of(FEEDS)
-    return {masked("feed", one): one for one in section.feeds} if isinstance(section, RssSettings) else {}
+    found: dict[str, str] = {}
+    for one in dict.fromkeys(section.feeds if isinstance(section, RssSettings) else ()):
+        shown = masked("feed", one)
+        alike = sum(1 for known in found if known.split(" ")[0] == shown)  # but for their secrets
+        found[f"{shown} ({alike + 1})" if alike else shown] = one
+    return found
 
 
 def _address(text: str, settings: Settings) -> str:
@@ -83,7 +88,7 @@ def _address(text: str, settings: Settings) -> str:
     if address in _configured(settings):
         return address
     try:
-        has_secret = bool(urlsplit(address).password) or masked("feed", address) != address
+        has_secret = "@" in urlsplit(address).netloc or masked("feed", address) != address
     except ValueError as exc:
         raise InvalidInput(f"{address!a:.80} is no address: https://example.com/feed.xml") from exc
     if has_secret:
