@@ -25,7 +25,8 @@
 
 Each class decides ``cause`` (a short stable word that users and programs see), ``retryable`` (may the
 same request succeed later without anybody doing anything?) and, where the vendor said so,
-``retry_after_seconds``.  ``hint`` is what to type next.
+``retry_after_seconds``.  ``hint`` is what to type next.  ``is_final``: of this one it is known that asking
+again would bring the same, whatever its class.
 """
 
 from __future__ import annotations
@@ -37,9 +38,11 @@ class MarketJobsError(Exception):
     cause = "error"
     retryable = False
 
-    def __init__(self, message: str, *, hint: str | None = None) -> None:
+    def __init__(self, message: str, *, hint: str | None = None, is_final: bool = False) -> None:
         super().__init__(" ".join(message.split()))
         self.hint = hint
+        if is_final:
+            self.retryable = False
 
     @property
     def message(self) -> str:
@@ -136,8 +139,9 @@ class ProviderError(MarketJobsError):
         symbol: str | None = None,
         retry_after_seconds: float | None = None,
         hint: str | None = None,
+        is_final: bool = False,
     ) -> None:
-        super().__init__(message, hint=hint)
+        super().__init__(message, hint=hint, is_final=is_final)
         self.provider = provider
         self.symbol = symbol
         self.retry_after_seconds = retry_after_seconds

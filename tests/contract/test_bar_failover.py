@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from marketjobs.domain.intervals import Interval, stamp_of
 from marketjobs.domain.jobs import Job, JobState, JsonDict
 from marketjobs.errors import Unsupported
 from marketjobs.providers import base
-from marketjobs.services import attempts, jobs
+from marketjobs.services import attempts, jobs, universe
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import bars
 from stores import asset_record, on_both_stores
@@ -56,11 +57,11 @@ def row(back: int, factor: float = 1.0, adjusted: float | None = None) -> list[A
 
 
 def knows(
-    counter: Counter, name: str, rows: list[list[Any]], actions: list[list[Any]] | None = None, **facts: str
+    counter: Counter, vendor: str, rows: list[list[Any]], actions: list[list[Any]] | None = None, **facts: str
 ) -> None:
     """A vendor's history of AAPL (or of whatever it is asked for)."""
     answer = {"rows": rows, "actions": actions or [], "facts": {"currency": "USD"} | facts}
-    counter.known[name, "bars"] = lambda query: answer
+    counter.known[vendor, "bars"] = lambda query: answer
 
 
 def history(newest: int = 1, factor: float = 1.0, oldest: int = DAYS) -> list[list[Any]]:
@@ -115,8 +116,8 @@ def test_a_price_a_hundred_times_off_is_never_stored_over_good_data(
     for name in ("second", "third"):
         counter.fault(name, 404)
     job = fetch(runtime)
-    assert job.state is JobState.WAITING
-    assert job.error_cause == "data_rejected"
+    # Nobody is asked again: it would bring the same.  What the others did not know is not what a person is told.
+    assert (job.state, job.error_cause) == (JobState.DEAD, "data_rejected")
     assert stored(runtime) == before
     forced = said(fetch(runtime, force=True))
     assert (forced["status"], forced["provider"]) == ("stored", "first")
@@ -127,6 +128,40 @@ def test_a_split_explains_a_jump(runtime: Runtime, counter: Counter) -> None:
     fetch(runtime)
     knows(counter, "first", history(factor=100.0), [[day(2), "split", 0.01]])
     assert said(fetch(runtime))["rows_changed"] == len(history(newest=3))
+
+
+def of_another_company(newest: int = 1) -> list[list[Any]]:
+    """At prices like AAPL's, with days of its own."""
+    return [row(back, 1 + 0.1 * math.sin(back * back)) for back in range(DAYS, newest - 1, -1)]
+
+
+@pytest.mark.parametrize("interval", ["1d", "1h"])
+def test_another_company_s_history_never_replaces_the_stored_one(
+    runtime: Runtime, counter: Counter, interval: str
+) -> None:
+    knows(counter, "first", history(newest=3), name="Apple Inc.")
+    fetch(runtime, interval=interval)
+    before = bars_of(runtime, "AAPL", interval)
+    universe.rename(runtime, "AAPL", "AAPLX", (TODAY - timedelta(days=2)).isoformat())
+    knows(counter, "first", of_another_company(), [[day(9), "dividend", 0.5]], name="Another Inc.")
+    for name in ("second", "third"):
+        counter.fault(name, 404)
+    job = fetch(runtime, "AAPLX", interval=interval)
+    assert (job.state, job.error_cause) == (JobState.DEAD, "data_rejected")
+    told = said(job)["error"]["message"]
+    assert "AAPLX looks like another series than the one stored" in told
+    assert "assets rename AAPLX" in told
+    assert bars_of(runtime, "AAPLX", interval) == before
+    kept = asset_record(runtime.database, "AAPLX")
+    assert kept is not None
+    assert kept.name == "Apple Inc."
+    forced = said(fetch(runtime, "AAPLX", interval=interval, force=True))
+    assert (forced["status"], forced["rows_changed"] > 20) == ("stored", True)
+
+
+def bars_of(runtime: Runtime, symbol: str, interval: str) -> list[float]:
+    with runtime.database.read() as tx:
+        return [one.bar.close for one in bars.read(tx, symbol, Interval(interval))]
 
 
 # -- who steps in ---------------------------------------------------------------------------------------------

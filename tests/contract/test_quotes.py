@@ -188,7 +188,7 @@ def test_a_price_that_jumps_is_held_back_and_reported(runtime: Runtime, counter:
     put(runtime, "AAPL", Quote(190.0, NOW - 60, "USD"))
     knows(counter, "first", AAPL=1.9)
     job = update(runtime, "AAPL", provider="first")
-    assert (job.state, job.error_cause) == (JobState.WAITING, "data_rejected")
+    assert (job.state, job.error_cause) == (JobState.DEAD, "data_rejected")  # asking again would bring the same
     assert "--force" in (job.error_message or "")
     assert stored(runtime, "AAPL") == {"AAPL": (190.0, "first")}
     forced = update(runtime, "AAPL", provider="first", force=True)
@@ -207,6 +207,19 @@ def test_a_jump_against_the_newest_close_is_held_back_too(runtime: Runtime, coun
     said = outcomes(update(runtime, "AAPL", force=False))["AAPL"]
     assert (said["status"], said["provider"]) == ("stored", "second")  # the next one has a sound price
     assert [(one["provider"], one["cause"]) for one in said["asked"]] == [("first", "data_rejected")]
+
+
+def test_what_was_held_back_is_told_where_nobody_else_serves_or_is_waited_for(
+    runtime: Runtime, counter: Counter
+) -> None:
+    put(runtime, "AAPL", Quote(190.0, NOW - 60, "USD"))
+    knows(counter, "first", AAPL=1.9)
+    job = update(runtime, "AAPL")
+    assert (job.state, job.error_cause) == (JobState.DEAD, "data_rejected")
+    assert counter.counts() == dict.fromkeys(("first", "second", "third"), 1)
+    counter.fault("third", 503)
+    job = update(runtime, "AAPL")
+    assert (job.state, job.error_cause) == (JobState.WAITING, "provider_unavailable")
 
 
 def test_pence_and_pounds_are_never_mixed_up(runtime: Runtime, counter: Counter) -> None:

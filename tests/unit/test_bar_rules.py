@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import random
+import struct
 from collections.abc import Sequence
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -27,6 +29,7 @@ from marketjobs.domain.bars import (
     adjusted_factor,
     broken_rule,
     check,
+    differing_returns,
     is_provisional,
     restated,
 )
@@ -368,3 +371,71 @@ def test_an_answer_without_a_flaw_is_not_looked_at_row_by_row(monkeypatch: pytes
     assert len(check(answer(rows), NOW).bars) == 5
     assert len(check(answer([one._replace(adj_close=None) for one in rows]), NOW).bars) == 5
     assert len(check(answer([one._replace(volume=0.25) for one in rows]), NOW).bars) == 5
+
+
+# -- histories of something else ------------------------------------------------------------------------------
+
+
+def walk(seed: int, count: int = 60, start: float = 100.0, by: float = 0.02) -> list[float]:
+    chance = random.Random(seed)
+    prices = [start]
+    for _ in range(count - 1):
+        prices.append(prices[-1] * (1 + chance.gauss(0, by)))
+    return prices
+
+
+def returns(given: Sequence[float], before: Sequence[float], seconds: int = DAY_SECONDS) -> tuple[int, int]:
+    bars = [Bar(at * seconds, *[close] * 4, None, None) for at, close in enumerate(given)]
+    return differing_returns(bars, [StoredBar(at * seconds, close, None, False) for at, close in enumerate(before)])
+
+
+PENNIES = [0.35, 0.4, 0.45, 0.4, 0.5, 0.55, 0.5, 0.45, 0.5, 0.4] * 3
+
+
+@pytest.mark.parametrize(
+    ("given", "before", "differing"),
+    [
+        ([price / 4 for price in walk(1)], walk(1), 0),
+        ([price * 50 for price in walk(1)], walk(1), 0),
+        ([price / 2 if at < 30 else price for at, price in enumerate(walk(1))], walk(1), 1),
+        ([price * 1.1 if at in (5, 9, 40) else price for at, price in enumerate(walk(1))], walk(1), 6),
+        ([round(price / 1000, 2) for price in walk(1)], walk(1), 0),
+        ([round(price / 100, 4) for price in PENNIES], PENNIES, 0),
+        ([round(price / 20, 2) for price in PENNIES], PENNIES, 0),
+        ([round(price) for price in walk(1, start=30.0)], walk(1, start=30.0), 0),
+        ([struct.unpack("f", struct.pack("f", price))[0] for price in walk(1, start=1e-6)], walk(1, start=1e-6), 0),
+        ([5.0] * 60, [5.0] * 60, 0),
+        ([5.0] * 60, [1000.0] * 60, 0),
+        ([100 * price**0.999 for price in walk(1)], walk(1), 0),
+        (walk(1)[:1], walk(1), 0),
+        ([], [], 0),
+    ],
+)
+def test_the_same_history_on_another_basis_keeps_its_returns(
+    given: list[float], before: list[float], differing: int
+) -> None:
+    found, count = returns(given, before)
+    assert found <= differing
+    assert count == max(0, min(len(given), len(before)) - 1)
+
+
+@pytest.mark.parametrize("seconds", [DAY_SECONDS, 7 * DAY_SECONDS])
+@pytest.mark.parametrize("start", [100.0, 3e-5, 40_000.0])
+@pytest.mark.parametrize("seed", range(2, 12))
+def test_another_history_has_returns_of_its_own(seed: int, start: float, seconds: int) -> None:
+    differing, count = returns(walk(seed, start=start), walk(1), seconds)
+    assert 2 * differing > count
+
+
+def test_minutes_are_compared_by_their_days() -> None:
+    seconds = 900
+    same = walk(1, count=96 * 30, by=0.002)
+    assert returns(same, [price / 3 for price in same], seconds) == (0, 29)
+    differing, count = returns(walk(2, count=96 * 30, by=0.002), same, seconds)
+    assert 2 * differing > count
+
+
+def test_bars_that_may_change_say_nothing_about_a_history() -> None:
+    stored = [StoredBar(at * DAY_SECONDS, price, None, True) for at, price in enumerate(walk(1))]
+    bars = [Bar(at * DAY_SECONDS, *[price] * 4, None, None) for at, price in enumerate(walk(2))]
+    assert differing_returns(bars, stored) == (0, 0)

@@ -7,6 +7,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import chain, pairwise
 from operator import le, lt
 from statistics import median
@@ -25,6 +26,9 @@ RESTATED_BY = 1e-4
 ADJUSTED_BY = 2e-5
 """Vendors compute adjusted closes anew for each answer: they differ in the last digits without a dividend."""
 SPLIT_STEP = 1.2
+SAME_RETURN = 0.005
+LEAST_RETURNS = 19
+"""Fewer say nothing about whether two histories are of the same thing."""
 COMPARED_BARS = 50
 BASIS_TOLERANCE = 1e-3
 """Prices of minutes are rounded to a cent or less before a vendor divides them."""
@@ -381,6 +385,30 @@ def jumped(bars: Iterable[Bar], stored: Iterable[StoredBar], splits: Iterable[Ac
         if last_split <= min(bar.ts, newest) and jumps(bar.close, known):
             return bar, known or 0.0
     return None
+
+
+def differing_returns(bars: Iterable[Bar], stored: Iterable[StoredBar]) -> tuple[int, int]:
+    """How many returns from one bar to the next are others than those of the final stored ones, and of how many.
+
+    A split, another unit or a correction changes some of them; the history of another company has hardly any in
+    common.  Minutes are compared by each day's last, because single ones hardly move.  Prices that are rounded, or
+    that hardly move, are given their rounding.
+    """
+    final = {bar.ts: bar.close for bar in stored if not bar.provisional}
+    common = {bar.ts // DAY_SECONDS: (bar.close, final[bar.ts]) for bar in bars if bar.ts in final}
+    pairs = [common[day] for day in sorted(common)]
+    steps = [_price_step(closes) for closes in zip(*pairs, strict=True)]
+    differing = 0
+    for before, after in pairwise(pairs):
+        now, then = (end / begin for begin, end in zip(before, after, strict=True))
+        rounding = sum(step / min(ends) for step, ends in zip(steps, zip(before, after, strict=True), strict=True))
+        differing += abs(now - then) > (SAME_RETURN + rounding) * then
+    return differing, max(0, len(pairs) - 1)
+
+
+def _price_step(closes: Iterable[float]) -> float:
+    """The smallest unit that prices are given in, one at most, as far as six digits show it."""
+    return 10.0 ** min(0, *(int(Decimal(f"{close:.6g}").as_tuple().exponent) for close in closes))
 
 
 def in_unit(bar: Bar, factor: float) -> Bar:

@@ -11,19 +11,22 @@ from dataclasses import dataclass
 
 from marketjobs.domain.assets import AssetClass
 from marketjobs.domain.bars import (
+    LEAST_RETURNS,
     OVERLAP_BARS,
     RESTATED_BY,
     SPLIT,
     Action,
     Bar,
     StoredBar,
+    differing_returns,
     jumped,
     may_be_split,
     restated,
 )
 from marketjobs.domain.intervals import Interval, stamp_text
-from marketjobs.errors import DataRejected, MarketJobsError, Unsupported
+from marketjobs.errors import MarketJobsError, Unsupported
 from marketjobs.providers.base import Provider, provider_class
+from marketjobs.services.held_back import held_back
 
 COINS_DIFFER_BY = 0.02
 """Coins are traded at many places at once, and in coins that stand for a currency."""
@@ -119,9 +122,20 @@ def refuse_jump(
     found = jumped(bars, stored, splits)
     if found is not None:
         bar, known = found
-        raise DataRejected(
+        raise held_back(
             f"{symbol}: {provider.name} gives {bar.close:g} for {stamp_text(bar.ts, interval)} where {known:g} is"
             " stored: held back (if it is right: --force)"
+        )
+
+
+def refuse_other_series(symbol: str, of: Rank, bars: Sequence[Bar], stored: Iterable[StoredBar]) -> None:
+    """Raises DataRejected for a history of something else, as comes of a renaming to a wrong symbol.  What other
+    vendors supplied is not compared: each has closes of its own."""
+    differing, count = differing_returns(bars, [row for row in stored if row.provider_id not in of.others])
+    if count >= LEAST_RETURNS and 2 * differing > count:
+        raise held_back(
+            f"{symbol} looks like another series than the one stored: {differing} of {count} returns differ; held back"
+            f" (if it was renamed by mistake: marketjobs assets rename {symbol} OLD; if it is right: --force)"
         )
 
 

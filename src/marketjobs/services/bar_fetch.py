@@ -23,6 +23,7 @@ from marketjobs.services.bar_found import Found
 from marketjobs.services.bar_plan import Plan, earliest, narrowed, refuse_mixture, today, zone_of
 from marketjobs.services.bar_rebase import Rebase
 from marketjobs.services.bar_store import store
+from marketjobs.services.held_back import held_back
 from marketjobs.storage import bars
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Fetch:
         unit = one.named.currency
         factor = currencies.factor(facts.currency, unit)
         if factor is None:
-            raise DataRejected(f"{one.symbol} is in {unit}, {self.provider.name} has bars in {facts.currency}")
+            raise held_back(f"{one.symbol} is in {unit}, {self.provider.name} has bars in {facts.currency}")
         if factor != 1.0:
             good = [in_unit(bar, factor) for bar in good]
         return good, facts if unit is None else replace(facts, currency=unit)
@@ -231,6 +232,8 @@ class Fetch:
             start = max(one.series.first, speaks_from)
             stored = bars.stored_bars(tx, one.asset, self.request.interval, start, one.series.last)
         self._refuse_jump(one, found, stored)
+        if not self.request.force:
+            bar_basis.refuse_other_series(one.symbol, one.rank, found.bars, stored)
         given = {bar.ts for bar in found.bars}
         lacking = [bar.ts for bar in stored if not bar.provisional and bar.ts not in given]
         if not lacking:

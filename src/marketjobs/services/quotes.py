@@ -21,6 +21,7 @@ from marketjobs.services import identity as identities
 from marketjobs.services import loop, quote_cache, universe
 from marketjobs.services.context import JobContext
 from marketjobs.services.failover import Closed, Link, Trail, chain, require_usable
+from marketjobs.services.held_back import held_back, verdict
 from marketjobs.services.identity import Named
 from marketjobs.services.probes import Probes
 from marketjobs.services.runtime import Runtime
@@ -252,7 +253,7 @@ class Update:
         unit = one.named.currency
         factor = currencies.factor(quote.currency, unit)
         if factor is None:
-            raise DataRejected(f"{one.symbol} is in {unit}, {provider} gave a price in {quote.currency}")
+            raise held_back(f"{one.symbol} is in {unit}, {provider} gave a price in {quote.currency}")
         if factor != 1.0:
             quote = quote.scaled(factor)._replace(currency=unit)
         if not self.force:
@@ -306,7 +307,7 @@ class Update:
 
     def _give_up(self, failed: Sequence[_Wanted]) -> None:
         for one in failed:
-            error, hold = one.trail.verdict()
+            error, hold = verdict(one.trail)
             self.ctx.wait_for(hold)
             self._fail(one.symbol, error, one.trail)
 
@@ -335,7 +336,7 @@ def require_plausible(
     if quote.currency is None and currencies.is_minor(unit):
         wild = wild or not references[0] / UNIT_JUMP < quote.price < references[0] * UNIT_JUMP
     if wild:
-        raise DataRejected(
+        raise held_back(
             f"{symbol}: {provider} gives {quote.price:g} where {references[0]:g} is stored: held back"
             f" (if it is right: marketjobs update-prices -s {symbol} --force)"
         )
