@@ -31,6 +31,9 @@ again would bring the same, whatever its class.
 
 from __future__ import annotations
 
+from copy import copy
+from typing import Self
+
 
 class MarketJobsError(Exception):
     """Root of the tree.  ``str(error)`` is one line without secrets."""
@@ -145,6 +148,15 @@ class ProviderError(MarketJobsError):
         self.provider = provider
         self.symbol = symbol
         self.retry_after_seconds = retry_after_seconds
+
+    def about(self, symbol: str) -> Self:
+        """The same in words that name the symbol, where they only have what the vendor calls it (a coin's number)."""
+        if symbol in self.message:
+            return self
+        told = copy(self)
+        told.args = (f"{symbol}: {self.message}",)
+        told.symbol = symbol
+        return told
 
     def __reduce__(self) -> tuple[object, ...]:
         # An exception leaves a pool process pickled, and pickle knows of positional arguments only.

@@ -112,7 +112,7 @@ def bars(
     with (runtime or _runtime()).database.read() as tx:
         asset = stored.asset_id(tx, symbol)
         if asset is None:
-            refuse_unknown(tx, symbol)
+            refuse_unknown(tx, symbol, "prices")
         name = stored.timezone(tx, asset) if unit.is_intraday else None
         zone = zone_of(name) or UTC
         rows = stored.read(tx, symbol, unit, _from(start, unit, zone), _before(end, unit, zone), last)
@@ -168,7 +168,7 @@ def quotes(symbols: Iterable[str], *, runtime: Runtime | None = None) -> dict[st
             known = assets.ids(tx, rest)
             for symbol in rest:
                 if symbol not in known:
-                    refuse_unknown(tx, symbol)
+                    refuse_unknown(tx, symbol, "quote", "update-prices")
             found |= {one.symbol: one for one in stored_quotes.read(tx, rest)}
     return {
         symbol: Quote(
@@ -197,7 +197,7 @@ def news(symbol: str | None = None, last: int = 20, *, runtime: Runtime | None =
             wanted = normalise_symbol(symbol)
             asset = stored.asset_id(tx, wanted)
             if asset is None:
-                refuse_unknown(tx, wanted)
+                refuse_unknown(tx, wanted, "news", "fetch-news")
         rows = stored_news.read(tx, asset, last)
     return [
         Story(

@@ -245,6 +245,23 @@ def test_addresses_that_can_not_be_asked(runtime: Runtime, feed: str, told: str)
 
 
 @pytest.mark.parametrize(
+    ("provider", "what", "told"),
+    [
+        ("yahoo", {"feeds": [FEED]}, "yahoo has no feeds"),
+        ("yahoo", {"feeds": [FEED], "symbols": ["AAPL"]}, "yahoo has no feeds"),
+        ("binance", {"feeds": [FEED], "symbols": ["AAPL"]}, "binance has no news and no feeds"),
+        ("binance", {"symbols": ["AAPL"]}, "binance has no news"),
+    ],
+)
+def test_a_provider_that_lacks_something_is_told_what(
+    runtime: Runtime, provider: str, what: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(Unsupported) as caught:
+        run(runtime, "fetch_news", provider=provider, **what)
+    assert caught.value.message == told
+
+
+@pytest.mark.parametrize(
     ("task", "arguments"),
     [
         ("fetch_news", {"feeds": 5}),

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -301,6 +302,35 @@ def test_an_answer_that_takes_too_long_is_an_outage(
     assert time.monotonic() - began < 3
     assert (gate.spent, len(gate.failures)) == (1, 1)
     http.close()
+
+
+@pytest.mark.parametrize(
+    ("status", "why"),
+    [
+        ("403 Forbidden", "the proxy refused the connection (403)"),
+        ("407 Login", "the proxy wants a login (407)"),
+        ("502 Bad Gateway", "the proxy gets no connection (502)"),
+    ],
+)
+def test_a_proxy_that_refuses_is_not_taken_for_the_vendor(gate: RecordingGate, status: str, why: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def refuse() -> None:
+            with suppress(OSError):
+                while True:
+                    asking, _ = server.accept()
+                    with asking:
+                        asking.recv(4096)
+                        asking.sendall(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        threading.Thread(target=refuse, daemon=True).start()
+        proxy = f"http://127.0.0.1:{server.getsockname()[1]}"
+        http = HttpClient("any", Connection(gate, "https://vendor.invalid", proxy=proxy, timeout_seconds=5), judge)
+        with pytest.raises(ProviderUnavailable) as caught:
+            asyncio.run(http.get(PING))
+        http.close()
+        server.shutdown(socket.SHUT_RDWR)
+    assert caught.value.message == f"any (vendor.invalid): {why}"
 
 
 def test_more_than_the_limit_is_not_read(http: HttpClient, vendor: CoinVendor, gate: RecordingGate) -> None:

@@ -191,6 +191,7 @@ def test_this_host_and_its_network(gate: RecordingGate, vendor: FeedVendor, host
     with pytest.raises(Unsupported, match="no host of the open network") as caught:
         read(made(gate), f"http://{host}:{vendor.port}/feed.xml?key={SECRET}")
     assert SECRET not in caught.value.message
+    assert "unless providers.rss.allow_hosts names it" in caught.value.message
     assert "allow_hosts" in (caught.value.hint or "")
     assert (gate.spent, vendor.requests) == (0, [])
 

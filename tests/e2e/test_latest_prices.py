@@ -140,6 +140,22 @@ def test_a_price_that_is_not_there_yet(machine: Machine) -> None:
     machine.run("quote", "AAPLE").refused(4, "nothing is stored of AAPLE", "did you mean AAPL?")
 
 
+def test_what_is_not_stored_names_the_command_that_gets_it(machine: Machine) -> None:
+    machine.run("update-prices", "-s", "AAPL").ok()
+    for look, get in {"quote": "update-prices", "news": "fetch-news", "prices": "fetch-market-data"}.items():
+        assert f"  try: marketjobs {get} -s NOPE\n" in machine.run(look, "NOPE").refused(4, "nothing is stored").err
+    told = "  try: marketjobs asset AAPL, or, if AAPLL is right, marketjobs fetch-market-data -s AAPLL"
+    assert told in machine.run("asset", "AAPLL").refused(4, "did you mean AAPL?").err
+    ran = machine.run("quote", "AAPL", "NOPE").ok(3)
+    assert "190.5" in ran.out
+    assert "nothing is stored of NOPE" in ran.err
+    assert "marketjobs update-prices -s NOPE" in ran.err
+    document = machine.run("quote", "NOPE", "AAPL", "--json").ok(3).json
+    assert [one["symbol"] for one in document["quotes"]] == ["AAPL"]
+    assert [(one["symbol"], one["cause"]) for one in document["failed"]] == [("NOPE", "asset_not_found")]
+    machine.run("quote", "NOPE", "NADA").refused(4, "nothing is stored of NOPE")
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

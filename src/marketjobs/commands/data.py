@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from marketjobs.storage.profiles import ReadProfile
     from marketjobs.storage.quotes import ReadQuote
 
+_SIZES = ((1e12, "T"), (1e9, "B"), (1e6, "M"))
 NARROWEST_CHART = 40
 """A narrower terminal gets no chart unless it is asked for: its scale and labels would be most of it."""
 
@@ -268,7 +269,7 @@ def _in_words(found: AssetView) -> dict[str, str | None]:
         profile = found.profile.profile
         words |= {name: getattr(profile, name) for name in ("sector", "industry", "country", "website")}
         words["employees"] = None if profile.employees is None else f"{profile.employees:,}"
-        shown = [f"{name.replace('_', ' ')} {_figure(value)}" for name, value in profile.figures.items()]
+        shown = [f"{name.replace('_', ' ')} {figure(value)}" for name, value in profile.figures.items()]
         words["figures"] = ", ".join(shown) or None
         words["about"] = textwrap.shorten(profile.summary or "", 400, placeholder=" ...") or None
         words["told by"] = f"{found.profile.provider}, {render.instant(found.profile.fetched_at)}"
@@ -276,8 +277,13 @@ def _in_words(found: AssetView) -> dict[str, str | None]:
     return words
 
 
-def _figure(value: float | str) -> str:
-    return value if isinstance(value, str) else f"{value:,.4g}" if abs(value) < 1e6 else f"{value:.4g}"
+def figure(value: float | str) -> str:
+    """A figure of a company or a coin, to four digits: 1.403 T (trillions), 2.5 B, 16.2 M, 164,000."""
+    if isinstance(value, str):
+        return value
+    size, unit = next(((size, f" {unit}") for size, unit in _SIZES if abs(value) >= size), (1.0, ""))
+    number = value / size
+    return (f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}") + unit
 
 
 def _ends(part: Range, interval: Interval) -> tuple[str, str]:

@@ -111,8 +111,13 @@ def _first(symbols: Sequence[object], number: int) -> str:
     return " ".join(shortened(str(one), MAX_SYMBOL_LENGTH) for one in symbols[:number])
 
 
+def _asked_for(arguments: JsonDict) -> list[object]:
+    """Symbols, feeds, providers."""
+    return [one for name in ("symbols", "feeds", "names") for one in arguments.get(name) or ()]
+
+
 def _arguments(job: Job) -> str:
-    symbols = [*(job.arguments.get("symbols") or ()), *(job.arguments.get("feeds") or ())]
+    symbols = _asked_for(job.arguments)
     shown = _first(symbols, 6) + (f" and {len(symbols) - 6} more" if len(symbols) > 6 else "")
     rest = [str(job.arguments[key]) for key in ("interval", "period", "start", "end") if job.arguments.get(key)]
     return " ".join([shown, *rest]).strip() or "-"
@@ -186,7 +191,7 @@ _JOB_LAYOUT: JobLayout = {"fold": ("asked for",), "spare": ("tries", "task", "su
 def _job_row(one: JsonDict, *, utc: bool) -> tuple[object, ...]:
     from marketjobs.commands import render
 
-    symbols = one["arguments"].get("symbols") or []
+    symbols = _asked_for(one["arguments"])
     asked = _first(symbols, 3) + (f" +{len(symbols) - 3}" if len(symbols) > 3 else "")
     return (
         render.short(one["job_id"]),

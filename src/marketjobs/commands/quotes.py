@@ -11,6 +11,9 @@ from marketjobs.commands.fetch import GROUP, INLINE, JSON, PROVIDER, SYMBOLS, TI
 from marketjobs.commands.jobs import UTC
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from marketjobs.errors import NotFound
     from marketjobs.read import Quote
 
 
@@ -41,17 +44,20 @@ def quote(
     """Show the stored latest price of symbols."""
     import time
 
-    from marketjobs import read
     from marketjobs.commands import render
     from marketjobs.commands.results import percent
     from marketjobs.commands.symbols import typed
     from marketjobs.domain.assets import normalise_symbols
 
     wanted = normalise_symbols(typed(symbols))
-    found = read.quotes(wanted, runtime=session.runtime())
+    found, refused = _stored(wanted)
     if as_json:
-        render.json({"quotes": [quote_json(one) for one in found.values()]})
-        return
+        failed = [
+            {"symbol": symbol, "cause": error.cause, "message": error.message, "hint": error.hint}
+            for symbol, error in refused.items()
+        ]
+        render.json({"quotes": [quote_json(one) for one in found.values()], "failed": failed})
+        raise typer.Exit(3 if failed else 0)
     if found:
         render.table(
             ("symbol", "price ", "change ", "currency", "age", "at", "provider", "name"),
@@ -72,10 +78,36 @@ def quote(
             spare=("at", "name", "provider", "age"),
             paint={"change": render.signed},
         )
-    missing = [symbol for symbol in wanted if symbol not in found]
+    missing = [symbol for symbol in wanted if symbol not in found and symbol not in refused]
     if missing:
         render.note(f"no price yet of {render.some(missing)}", style="yellow")
         render.note(f"  get it: marketjobs update-prices {' '.join(f'-s {one}' for one in missing[:5])}")
+    for error in refused.values():
+        session.show_error(error.cause, error.message, error.hint)
+    raise typer.Exit(3 if refused else 0)
+
+
+def _stored(wanted: Sequence[str]) -> tuple[dict[str, Quote], dict[str, NotFound]]:
+    """Prices, and the refusals of symbols that no asset has.  Raises NotFound where no symbol is one's."""
+    from marketjobs import read
+    from marketjobs.errors import NotFound
+
+    runtime = session.runtime()
+    try:
+        return read.quotes(wanted, runtime=runtime), {}
+    except NotFound:
+        if len(wanted) == 1:
+            raise
+    found: dict[str, Quote] = {}
+    refused: dict[str, NotFound] = {}
+    for symbol in wanted:
+        try:
+            found |= read.quotes([symbol], runtime=runtime)
+        except NotFound as exc:
+            refused[symbol] = exc
+    if len(refused) == len(wanted):
+        raise refused[wanted[0]]
+    return found, refused
 
 
 def warm_cache(

@@ -10,6 +10,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from marketjobs.commands.session import OPTIONS
+from marketjobs.domain.moments import lasting
 from marketjobs.domain.texts import visible
 
 if TYPE_CHECKING:
@@ -217,17 +218,8 @@ def instant(epoch_seconds: float | None, *, utc: bool = False) -> str | None:
 
 
 def duration(seconds: float | None) -> str | None:
-    """Such as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min."""
-    if seconds is None:
-        return None
-    if seconds < 10:
-        return f"{seconds:.1f} s"
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(int(seconds), 60)
-    if minutes < 120:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
+    """Such as 0.4 s, 12 s, 3 min 20 s, 2 h 5 min; ``None`` stays ``None``."""
+    return None if seconds is None else lasting(seconds)
 
 
 def some(names: Sequence[str], most: int = 5) -> str:

@@ -6,6 +6,7 @@ curl_cffi is imported by whoever makes a session, at its first request.
 from __future__ import annotations
 
 import os
+import re
 import time
 from functools import cache
 from pathlib import Path
@@ -16,6 +17,7 @@ IDLE_SECONDS = 20.0
 """Servers close connections that idle for longer."""
 CONNECT_SECONDS = 0.25
 """So much later a request may leave that has to connect first."""
+_OF_THE_PROXY = re.compile(r"CONNECT tunnel failed, response (\d{3})|HTTP code (\d{3}) from proxy")
 
 
 def authorities(ca_bundle: str | None) -> str | bool:
@@ -48,10 +50,19 @@ def reason(error: Exception, timeout_seconds: float) -> str:
     code = getattr(error, "code", 0)
     if code == CurlECode.OPERATION_TIMEDOUT:
         return f"no answer within {timeout_seconds:g} s"
-    known = _tables()[1].get(code, "")
-    if isinstance(error, ProxyError):
-        return known or "the proxy refused the connection"
-    return known or type(error).__name__
+    told = _OF_THE_PROXY.search(str(error))
+    if told:
+        return _proxy_said(told[1] or told[2])
+    if isinstance(error, ProxyError) and code != CurlECode.COULDNT_RESOLVE_PROXY:
+        return "the proxy refused the connection"
+    return _tables()[1].get(code) or type(error).__name__
+
+
+def _proxy_said(status: str) -> str:
+    """What a proxy's answer to CONNECT means: the vendor was not reached."""
+    if status == "407":
+        return "the proxy wants a login (407)"
+    return f"the proxy {'refused the connection' if status[0] == '4' else 'gets no connection'} ({status})"
 
 
 class Sockets:

@@ -190,6 +190,6 @@ class Gatekeeper:
 
 def _private(host: str) -> Unsupported:
     return forbidden(
-        f"{host} is no host of the open network: no feed is read there",
+        f"{host} is no host of the open network: no feed is read there unless providers.rss.allow_hosts names it",
         f'if it is meant: [providers.rss] allow_hosts = ["{host}"]',
     )

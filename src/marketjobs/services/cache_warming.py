@@ -42,7 +42,7 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
         known = assets.ids(tx, chosen)
         for symbol in chosen:
             if symbol not in known:
-                universe.refuse_unknown(tx, symbol)
+                universe.refuse_unknown(tx, symbol, "warm-cache -s", "update-prices")
     return {"symbols": chosen}
 
 

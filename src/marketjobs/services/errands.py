@@ -127,7 +127,13 @@ class Errand(ABC, Generic[T]):
 
     async def _asked(self, provider: Provider, one: Named) -> tuple[Listing, T]:
         listing = await identity.listing(one, provider)
-        return listing, await self.ask(provider, one, listing)
+        try:
+            return listing, await self.ask(provider, one, listing)
+        except MarketJobsError as exc:
+            told = identity.by_our_symbol(one, listing, exc)
+            if told is exc:
+                raise
+            raise told from exc
 
     async def ask_else(self, name: str) -> tuple[str, T]:
         """The provider and its answer about what is no symbol.  Raises MarketJobsError."""

@@ -7,7 +7,16 @@ from dataclasses import dataclass
 
 from marketjobs.domain.assets import AssetClass, Listing, Match, pair_of, told_class
 from marketjobs.domain.intervals import day_of, stamp_of
-from marketjobs.errors import AmbiguousSymbol, AssetRenamed, MarketJobsError, SymbolUnknown
+from marketjobs.errors import (
+    AmbiguousSymbol,
+    AssetRenamed,
+    MalformedAnswer,
+    MarketJobsError,
+    NoData,
+    RangeUnavailable,
+    SymbolDelisted,
+    SymbolUnknown,
+)
 from marketjobs.providers.base import Provider
 from marketjobs.services.failover import class_of
 from marketjobs.storage import assets
@@ -18,6 +27,10 @@ CLEARLY = 10
 """A match is meant when the next one is so many times further down in the vendor's own order."""
 SHOWN_CHOICES = 5
 ADVISED_SYMBOLS = 5
+
+
+_ABOUT_ONE = (SymbolUnknown, SymbolDelisted, RangeUnavailable, NoData, MalformedAnswer)
+"""What is said of one asset."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +79,13 @@ async def listing(one: Named, provider: Provider) -> Listing:
     """
     known = one.listings.get(provider.name) or provider.listing(one.symbol, one.asset_class)
     return known or chosen(one, await provider.lookup(one.symbol), provider.name)
+
+
+def by_our_symbol(one: Named, listing: Listing, error: MarketJobsError) -> MarketJobsError:
+    """An error in words that name the symbol which was asked for: an adapter only knows what the vendor calls it."""
+    if isinstance(error, _ABOUT_ONE) and error.symbol == listing.symbol:
+        return error.about(one.symbol)
+    return error
 
 
 def chosen(one: Named, matches: Sequence[Match], provider: str) -> Listing:

@@ -64,8 +64,13 @@ def prepare(runtime: Runtime, arguments: JsonDict) -> JsonDict:
         raise InvalidInput(f"{len(addresses)} feeds are too many for a job: {MOST_FEEDS} at most")
     if provider is not None:
         can = require_usable(runtime.settings, provider).capabilities
-        if (symbols and not can.news) or (addresses and not can.feeds):
-            raise Unsupported(f"{provider} has no {'news' if symbols else 'feeds'}", provider=provider)
+        lacks = [
+            what
+            for what, asked, has in (("news", symbols, can.news), ("feeds", addresses, can.feeds))
+            if asked and not has
+        ]
+        if lacks:
+            raise Unsupported(f"{provider} has no {' and no '.join(lacks)}", provider=provider)
     return {"symbols": symbols, "feeds": addresses, "provider": provider}
 
 

@@ -8,6 +8,7 @@ import logging
 from collections.abc import Sequence
 
 from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict, Part
+from marketjobs.domain.moments import lasting
 from marketjobs.domain.rates import Rate
 from marketjobs.errors import InvalidInput, MarketJobsError, ProviderError
 from marketjobs.providers.base import provider_class, provider_names
@@ -86,14 +87,14 @@ def _told(found: Overview, *, is_named: bool) -> Probe | None:
     """What is known without asking; ``None``: it takes a question."""
     state, hold = found.state()
     if state == "failing" and hold is not None:  # open for as long as the outage lasts: to be seen all the time
-        why = f"not asked: it failed again and again ({hold.why}); tried again in {hold.seconds:.0f} s"
+        why = f"not asked: it failed again and again ({hold.why}); tried again in {lasting(hold.seconds)}"
         return Probe(found.name, ERROR, why, WAIT)
     holds = [one.hold for _, one in found.usages()]
     if hold is None and holds and all(holds):
         hold = min(filter(None, holds), key=lambda one: one.seconds)
         state = "held"
     if state == "held" and hold is not None:
-        return Probe(found.name, WARNING, f"not asked: held for {hold.seconds:.0f} s ({hold.why})", WAIT)
+        return Probe(found.name, WARNING, f"not asked: held for {lasting(hold.seconds)} ({hold.why})", WAIT)
     if state != "ok" or is_named:
         return None
     keys = [one.left for _, one in found.usages()]

@@ -203,6 +203,8 @@ def _fix(name: str, error: MarketJobsError) -> str:
         return error.hint
     if error.cause in ("unauthorised", "plan_restricted"):
         return f"look at the key and its plan: {setting_of_keys(name)}"
+    if error.cause == "blocked":
+        return f"wait, or lower providers.{name}.rate_limit"
     return "check the network, [network] proxy and ca_bundle"
 
 

@@ -243,7 +243,8 @@ class Update:
                 except DataRejected as exc:
                     one.failed(exc)
             else:
-                one.failed(answer or _unanswered(one.symbol, provider.name))
+                error = answer or _unanswered(one.symbol, provider.name)
+                one.failed(identities.by_our_symbol(one.named, one.listing, error))
 
     def _judged(self, one: _Wanted, quote: Quote, provider: str, now: float) -> Quote:
         """The quote in the asset's unit.  Raises DataRejected for one that may not be stored."""

@@ -74,17 +74,22 @@ def refuse_renamed(tx: Transaction, symbol: str) -> None:
         raise refusal
 
 
-def refuse_unknown(tx: Transaction, symbol: str) -> NoReturn:
-    """Raises AssetRenamed, or AssetNotFound with what comes near; asked where no asset has the symbol."""
+def refuse_unknown(tx: Transaction, symbol: str, look: str = "asset", get: str = "fetch-market-data") -> NoReturn:
+    """Raises AssetRenamed, or AssetNotFound with what comes near; asked where no asset has the symbol.
+
+    Args:
+        look: the command that shows what was asked for; ``get``: the one that gets it.
+    """
     refuse_renamed(tx, symbol)
-    raise AssetNotFound(
-        f"nothing is stored of {symbol}{meant(tx, symbol)}", hint=f"marketjobs fetch-market-data -s {symbol}"
-    )
-
-
-def meant(tx: Transaction, symbol: str) -> str:
-    """The rest of a sentence about a symbol that no asset has: those that come near; empty: none does."""
     near = assets.near(tx, symbol)
+    hint = f"marketjobs {get} -s {symbol}"
+    if near:
+        hint = f"marketjobs {look} {near[0]}, or, if {symbol} is right, {hint}"
+    raise AssetNotFound(f"nothing is stored of {symbol}{meant(near)}", hint=hint)
+
+
+def meant(near: Sequence[str]) -> str:
+    """The rest of a sentence about a symbol that no asset has: those that come near, if any."""
     return f"; did you mean {' or '.join(near)}?" if near else ""
 
 
@@ -253,9 +258,8 @@ def set_alias(
         if is_new:
             refuse_renamed(tx, wanted)
             if told_class(wanted) is AssetClass.UNKNOWN:
-                raise AssetNotFound(
-                    f"no such asset: {wanted}{meant(tx, wanted)}", hint=f"marketjobs assets add {wanted}"
-                )
+                near = meant(assets.near(tx, wanted))
+                raise AssetNotFound(f"no such asset: {wanted}{near}", hint=f"marketjobs assets add {wanted}")
         asset = assets.ensure_in(tx, [wanted])[wanted]
         assets.lock(tx, [asset])
         day = None if since is None else _past_day(tx, since)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime
 
 from marketjobs.domain.jobs import WAITS_FOR_CHILDREN, Job, JobState
+from marketjobs.domain.moments import clock, lasting
 from marketjobs.errors import JobNotFinished, NoWorker
 from marketjobs.services import attempts, kinds, mend, workers
 from marketjobs.services.brokers import broker_label
@@ -133,8 +133,7 @@ def describe(job: Job) -> str:
         if job.waits_for == WAITS_FOR_CHILDREN:
             return f"waits for its parts ({job.progress:.0%} done)"
         seconds = max(0.0, job.run_at - time.time())
-        until = datetime.fromtimestamp(job.run_at).astimezone().strftime("%H:%M:%S")
-        return f"waits until {until} ({seconds:.0f} s): {job.waits_for or 'its time'}"
+        return f"waits until {clock(job.run_at)} ({lasting(seconds)}): {job.waits_for or 'its time'}"
     if job.state is JobState.RUNNING:
         return f"runs (attempt {job.attempt}{', ' + job.message if job.message else ''})"
     return f"is {job.state}"
