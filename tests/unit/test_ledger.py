@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from marketjobs.domain import reports
-from marketjobs.domain.jobs import Job, JobRequest, JobState, JsonDict, Part
+from marketjobs.domain.jobs import WAITS_FOR_A_RETRY, Job, JobRequest, JobState, JsonDict, Part
 from marketjobs.domain.reports import Hold
 from marketjobs.errors import (
     BrokerUnavailable,
@@ -539,6 +539,31 @@ def test_a_vendor_that_refuses_is_waited_for_while_others_serve_and_then_as_ofte
     assert attempts[:3] == [(JobState.WAITING, 0, 1), (JobState.WAITING, 0, 2), (JobState.WAITING, 1, 2)]
     assert attempts[3][:2] == (JobState.PARTIAL, 2)
     assert after.result is not None and [one["error"] is None for one in after.result["symbols"]] == [True, True, False]
+
+
+def test_what_fails_by_itself_beside_a_wait_is_tried_as_often_as_attempts_allow(steps: Steps, fake: Fake) -> None:
+    asked: list[list[str]] = []
+
+    def mixed(ctx: JobContext, arguments: JsonDict) -> JsonDict:
+        settled = {one["symbol"] for one in ctx.settled}
+        asked.append([one for one in ("A", "B") if one not in settled])
+        ctx.wait_for(Hold(time.monotonic() + 900.0, "budget 25/d"))
+        fresh = {
+            "A": outcome("A", "budget_spent", retryable=True),
+            "B": outcome("B", "malformed_answer", retryable=True),
+        }
+        return {"symbols": [*ctx.settled, *(one for symbol, one in fresh.items() if symbol not in settled)]}
+
+    fake.work = mixed
+    job = steps.submit("A", "B", max_attempts=2)
+    waits = []
+    for _ in range(4):
+        after = steps.execute(job)
+        assert after is not None and after.state is JobState.WAITING
+        waits.append((after.attempt, after.waits_for))
+        steps.make_due(job)
+    assert asked == [["A", "B"], ["A", "B"], ["A"], ["A"]]
+    assert waits == [(1, WAITS_FOR_A_RETRY), *[(1, "budget 25/d")] * 3]
 
 
 def test_a_hold_with_nothing_left_to_do_is_no_wait(steps: Steps, fake: Fake) -> None:

@@ -125,7 +125,7 @@ class Conclusion:
     """What an execution's result means for its job: the state it ends in, or what is tried ``again``.
 
     ``error`` and ``again`` are a cause and a message.  ``settled`` is what a further attempt need not do once
-    more, ``progress`` how much of the whole that is.
+    more, ``progress`` how much of the whole that is; ``failing`` what is tried again although nobody said to wait.
     """
 
     state: JobState
@@ -133,6 +133,7 @@ class Conclusion:
     again: tuple[str, str] | None = None
     settled: Sequence[JsonDict] = ()
     progress: float = 1.0
+    failing: Sequence[JsonDict] = ()
 
 
 @dataclass(frozen=True, slots=True)

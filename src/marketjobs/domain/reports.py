@@ -8,7 +8,15 @@ from enum import StrEnum
 from typing import Any
 
 from marketjobs.domain.jobs import Conclusion, Job, JobState, JsonDict
-from marketjobs.errors import MarketJobsError
+from marketjobs.errors import (
+    Blocked,
+    BudgetSpent,
+    CircuitOpen,
+    MarketJobsError,
+    QuotaExhausted,
+    RateLimited,
+    Unauthorised,
+)
 
 
 class SymbolStatus(StrEnum):
@@ -163,6 +171,12 @@ def failures(result: JsonDict) -> int:
     return sum(1 for one in result.get("symbols") or () if one["error"])
 
 
+_WAITS = {
+    kind.cause for kind in (RateLimited, BudgetSpent, CircuitOpen, QuotaExhausted, Blocked, Unauthorised)
+}  # fmt: skip
+"""Causes of symbols that wait for a vendor."""
+
+
 def conclude(result: JsonDict) -> Conclusion:
     """What the outcomes in a result mean for their job: succeeded when none failed, dead when all did, partial
     between; those that failed and may do better are tried again."""
@@ -177,6 +191,7 @@ def conclude(result: JsonDict) -> Conclusion:
         again=_first(again),
         settled=settled,
         progress=len(settled) / len(symbols) if symbols else 1.0,
+        failing=[one for one in symbols if one["error"] in again and one["error"]["cause"] not in _WAITS],
     )
 
 

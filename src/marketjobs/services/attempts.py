@@ -236,23 +236,22 @@ def _after_result(tx: Transaction, ctx: JobContext, job: Job, result: JsonDict) 
     end = kind.conclude(result) if kind else Conclusion(JobState.SUCCEEDED)
     is_last = job.attempt >= job.max_attempts
     is_fruitless = len(end.settled) <= len(job.outcomes)
-    # A wait that somebody else ordered uses up no attempt, but for those of which nobody knows whether they ever help.
     holds = [hold for hold in ctx.holds if not (is_last and is_fruitless and hold.is_refused)]
-    if end.again is not None and (holds or not is_last):
-        delay, why, is_ordered = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY, False
-        if holds:
-            hold = min(holds, key=lambda one: one.until)
-            delay, why, is_ordered = (
-                hold.seconds_left(time.monotonic()),
-                hold.why,
-                not (is_fruitless and hold.is_refused),
-            )
-        cause, message = end.again
-        return jobs.wait(
-            tx, job, delay, why, cause=cause, message=message, give_back_attempt=is_ordered,
-            settled=(end.settled, end.progress),
-        )  # fmt: skip
-    return jobs.finish(tx, job, end.state, result, *(end.error or (None, None)))
+    if end.again is None or (is_last and not holds):
+        return jobs.finish(tx, job, end.state, result, *(end.error or (None, None)))
+    settled, uses_attempt = end.settled, True
+    delay, why = ctx.runtime.retry.delay_seconds(job.attempt), WAITS_FOR_A_RETRY
+    if holds and (is_last or not end.failing):
+        hold = min(holds, key=lambda one: one.until)
+        delay, why = hold.seconds_left(time.monotonic()), hold.why
+        # A wait that somebody else ordered uses up no attempt, but for one of which nobody knows whether it ever helps.
+        uses_attempt = is_fruitless and hold.is_refused
+        settled = [*end.settled, *end.failing]  # what fails by itself has had its tries
+    cause, message = end.again
+    return jobs.wait(
+        tx, job, delay, why, cause=cause, message=message, give_back_attempt=not uses_attempt,
+        settled=(settled, end.progress),
+    )  # fmt: skip
 
 
 def _so_far(ctx: JobContext, job: Job) -> JsonDict | None:

@@ -36,7 +36,8 @@ from marketjobs.services.vendors import require_enabled
 
 LEAST_WAIT_SECONDS = 0.5
 PATIENT_SECONDS = 120.0
-"""A symbol that one vendor does not know, and of which nothing is stored, waits no longer than that for the others."""
+"""A symbol that one vendor does not know, and of which nothing is stored, waits no longer than that for the others; and
+one that a vendor refuses waits so long for another's budget."""
 _WORDS = (SymbolUnknown, SymbolDelisted, RangeUnavailable, NoData)
 """A vendor's own word about a symbol."""
 _LIMITS = (RateLimited, BudgetSpent, CircuitOpen, QuotaExhausted)
@@ -127,7 +128,10 @@ class Trail:
             if unknown and not self.is_stored and seconds > PATIENT_SECONDS:
                 return unknown[0], None  # most likely nobody knows it: who asked is told so now
             why = "; ".join(dict.fromkeys(error.message for _, error in again))
-            is_refused = any(isinstance(error, _REFUSALS) for _, error in again)
+            served_at = [waits[name] for name, error in again if not isinstance(error, _REFUSALS)]
+            is_refused = len(served_at) < len(again)
+            if is_refused and served_at and min(served_at) <= PATIENT_SECONDS:
+                seconds, is_refused = min(served_at), False  # somebody else serves it sooner or later
             return again[0][1], Hold(time.monotonic() + max(LEAST_WAIT_SECONDS, seconds), why, is_refused)
         if again:
             return again[0][1], None
