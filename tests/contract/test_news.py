@@ -154,6 +154,31 @@ def test_edits_replace_what_was_told_and_others_only_fill_in(runtime: Runtime) -
     )
 
 
+def test_feeds_of_two_hosts_with_the_same_stories_do_not_rewrite_each_other(runtime: Runtime, counter: Counter) -> None:
+    universe.add(runtime, ["AAPL"])
+    feeds = [FEED, "https://other.example/feed", FEED.replace("https://", "http://www.") + "?page=2"]
+    stories = {feeds[0]: "Told first", feeds[1]: "Rewritten", feeds[2]: "Corrected"}
+
+    def told(query: dict[str, str]) -> JsonDict:
+        symbols = ["AAPL"] if query["feed"] == feeds[1] else []
+        link = f"https://n.example/{len(symbols)}"
+        story = {"title": stories[query["feed"]], "url": link, "guid": LONG_GUID, "summary": "its words"}
+        return {"stories": [story | {"symbols": symbols}]}
+
+    counter.known["first", "news"] = told
+
+    def fetched(feed: str) -> tuple[int, int, int]:
+        return counted(outcomes(run(runtime, "fetch_news", feeds=[feed], provider="first"))[feed])
+
+    assert fetched(feeds[0]) == (1, 0, 0)
+    assert fetched(feeds[1]) == (0, 0, 1)
+    assert fetched(feeds[0]) == (0, 0, 1)
+    [one] = read.news("AAPL", runtime=runtime)  # what another says it is about counts
+    assert (one.title, one.url) == ("Told first", "https://n.example/0")
+    assert fetched(feeds[2]) == (0, 1, 0)
+    assert [one.title for one in read.news(runtime=runtime)] == ["Corrected"]
+
+
 def test_two_that_tell_the_same_stories_do_not_wait_for_each_other_in_a_ring(runtime: Runtime) -> None:
     one, another = Story("one", guid="a guid of one that is long"), Story("another", guid="a guid of another one")
     made: list[news.Written] = []

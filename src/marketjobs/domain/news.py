@@ -78,6 +78,11 @@ def canonical_link(url: str) -> str:
     return f"{host}{shown}{parts.path.rstrip('/')}" + (f"?{kept}" if kept else "")
 
 
+def feed_host(address: str) -> str:
+    """Whose word a feed's stories are."""
+    return canonical_link(address).partition("/")[0].partition("?")[0]
+
+
 @dataclass(frozen=True, slots=True)
 class NewsQuery:
     """What stories are asked for: of one feed (``feed``, an address), or about one asset (``symbol``, as the vendor

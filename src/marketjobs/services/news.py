@@ -11,7 +11,7 @@ from marketjobs.config import RssSettings, Settings, masked
 from marketjobs.domain.assets import Listing, normalise_symbols
 from marketjobs.domain.jobs import BATCH_SYMBOLS, Job, JobState, JsonDict, Part, batch_size
 from marketjobs.domain.jobs import split as split_runs
-from marketjobs.domain.news import NewsAnswer, NewsQuery
+from marketjobs.domain.news import NewsAnswer, NewsQuery, feed_host
 from marketjobs.domain.reports import Outcome, SymbolFailure, SymbolStatus, collect, conclude
 from marketjobs.domain.reports import merge as merge_reports
 from marketjobs.errors import InvalidInput, Unsupported
@@ -169,7 +169,8 @@ class News(Errand[NewsAnswer]):
         now = time.time()
         for one in ready:
             source = bars.provider_id(tx, one.provider)
-            written = news.upsert_many(tx, one.answer.stories, source, now)
+            host = feed_host(one.name) if one.listing is None else None
+            written = news.upsert_many(tx, one.answer.stories, source, now, host)
             pairs, note = self._about(tx, one, written.articles)
             links += pairs
             if one.answer.etag or one.answer.last_modified:

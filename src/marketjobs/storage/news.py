@@ -41,11 +41,13 @@ class ReadStory:
     symbols: tuple[str, ...] = ()
 
 
-def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: float) -> Written:
-    """Store stories that one vendor told together.
+def upsert_many(
+    tx: Transaction, stories: Sequence[Story], provider: int, now: float, feed_host: str | None = None
+) -> Written:
+    """Store stories that one vendor told together, or a feed on ``feed_host``.
 
-    Of a story that another vendor told first only what is missing is filled in: two tellings of one story would
-    replace each other for ever.
+    A story that was told before is edited by who told it first only: two tellings of one story would replace each
+    other for ever, and anybody's feed can repeat a guid.  A vendor fills in what another's lacks, a feed does not.
     """
     if stories:
         _lock(tx)
@@ -66,11 +68,11 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
         if place == len(fresh):
             dated = (now, 0) if story.published_at is None else (story.published_at, 1)
             told = (getattr(story, name) for name in _TOLD)
-            fresh.append((called[0], *told, *dated, provider, now, now))
+            fresh.append((called[0], *told, *dated, provider, feed_host, now, now))
     insert_many(
         tx,
-        f"INSERT INTO news_article (identity, {', '.join(_TOLD)}, published_at, is_dated, provider_id, first_seen_at,"
-        " updated_at)",
+        f"INSERT INTO news_article (identity, {', '.join(_TOLD)}, published_at, is_dated, provider_id, feed_host,"
+        " first_seen_at, updated_at)",
         fresh,
         "ON CONFLICT (identity) DO NOTHING",
     )
@@ -80,7 +82,7 @@ def upsert_many(tx: Transaction, stories: Sequence[Story], provider: int, now: f
     )
     _name(tx, zip(names_of, ids, strict=True))
     told_again = {article: story for story, article in zip(stories, articles, strict=True) if article is not None}
-    changed = _edited(tx, told_again, provider, now)
+    changed = _edited(tx, told_again, (provider, feed_host), now)
     return Written(len(fresh), changed, len(told_again) - changed, ids)
 
 
@@ -114,22 +116,25 @@ def _name(tx: Transaction, articles: Iterable[tuple[Sequence[str], int]]) -> Non
     insert_many(tx, "INSERT INTO news_name (name, article_id)", list(rows.values()), "ON CONFLICT (name) DO NOTHING")
 
 
-def _edited(tx: Transaction, told: Mapping[int, Story], provider: int, now: float) -> int:
-    """Write what is told otherwise than before, by article; of how many."""
+def _edited(tx: Transaction, told: Mapping[int, Story], teller: tuple[int, str | None], now: float) -> int:
+    """Write what is told otherwise than before, by article; of how many.  ``teller``: provider, and host of a feed."""
     rows = []
     for part in chunks(sorted(told)):
-        for article, supplier, at, is_dated, *before in tx.tuples(
-            f"SELECT id, provider_id, published_at, is_dated, {', '.join(_TOLD)} FROM news_article"
+        for article, supplier, host, at, is_dated, *before in tx.tuples(
+            f"SELECT id, provider_id, feed_host, published_at, is_dated, {', '.join(_TOLD)} FROM news_article"
             f" WHERE id IN {among(part)}"
         ):
+            is_its_own = (supplier, host) == teller
+            if not is_its_own and teller[1] is not None:
+                continue
             story = told[article]
             given = [getattr(story, name) for name in _TOLD]
-            if supplier == provider:
+            if is_its_own:
                 after = [new if new is not None else old for new, old in zip(given, before, strict=True)]
             else:
                 after = [old if old is not None else new for new, old in zip(given, before, strict=True)]
             dated = (at, is_dated)
-            if story.published_at is not None and (supplier == provider or not is_dated):
+            if story.published_at is not None and (is_its_own or not is_dated):
                 dated = (story.published_at, 1)
             if after != before or dated != (at, is_dated):
                 rows.append((*after, *dated, now, article))

@@ -202,7 +202,8 @@ class AssetProfile(SQLModel, table=True):
 
 class NewsArticle(SQLModel, table=True):
     """A story.  ``identity``: the first of the names that make it the same story again (`news_name` has them all);
-    ``published_at`` is the time of its first sight where it has no date, and ``is_dated`` says so."""
+    ``published_at`` is the time of its first sight where it has no date, and ``is_dated`` says so.  ``feed_host``: who
+    told it first where that was a feed; only the same source may edit it."""
 
     __tablename__ = "news_article"
     __table_args__ = (
@@ -220,6 +221,7 @@ class NewsArticle(SQLModel, table=True):
     published_at: float = Field(sa_column=Column(Float(53), nullable=False))
     is_dated: int = Field(sa_column=Column(SmallInteger, nullable=False))
     provider_id: int = Field(sa_column=Column(ForeignKey("provider.id"), nullable=False))
+    feed_host: str | None = Field(sa_column=Column(Text))
     first_seen_at: float = Field(sa_column=Column(Float(53), nullable=False))
     updated_at: float = Field(sa_column=Column(Float(53), nullable=False))
 

@@ -59,6 +59,7 @@ def upgrade() -> None:
         number("published_at", nullable=False),
         sa.Column("is_dated", sa.SmallInteger(), nullable=False),
         sa.Column("provider_id", sa.Integer(), sa.ForeignKey("provider.id"), nullable=False),
+        *words("feed_host"),
         number("first_seen_at", nullable=False),
         number("updated_at", nullable=False),
         sa.PrimaryKeyConstraint("id"),
