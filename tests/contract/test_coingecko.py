@@ -267,6 +267,16 @@ def test_codes_mean_what_coingecko_says(
         assert (gate.holds, gate.failures) == ([], []), "no outage, and no reason to wait"
 
 
+@pytest.mark.parametrize(("code", "words"), [(400, "ids is invalid"), (404, "coin not found")])
+def test_a_refusal_of_many_says_nothing_about_any_of_them(
+    provider: CoinGecko, vendor: CoinVendor, code: int, words: str
+) -> None:
+    vendor.fault("status", code=code, body=json.dumps({"error": words}).encode())
+    with pytest.raises(MalformedAnswer, match=words) as caught:
+        asyncio.run(provider.quotes([Listing("bitcoin", "USD"), Listing("ethereum", "USD")]))
+    assert caught.value.retryable
+
+
 # Quotes and profiles
 
 

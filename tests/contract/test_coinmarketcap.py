@@ -199,6 +199,14 @@ def test_refusals_without_a_code_of_their_own(
     assert type(caught.value) is expected
 
 
+def test_a_refusal_of_many_says_nothing_about_any_of_them(provider: CoinMarketCap, vendor: CoinVendor) -> None:
+    document = {"status": {"error_code": 400, "error_message": 'Invalid value for "id": "999999"'}}
+    vendor.fault("status", code=400, body=json.dumps(document).encode())
+    with pytest.raises(MalformedAnswer, match='Invalid value for "id"') as caught:
+        quotes(provider, Listing("1", "USD"), Listing("1027", "USD"))
+    assert caught.value.retryable
+
+
 def test_a_currency_that_it_does_not_know_is_unsupported(provider: CoinMarketCap) -> None:
     with pytest.raises(Unsupported, match="in this currency"):
         quotes(provider, Listing("1", "XXX"))

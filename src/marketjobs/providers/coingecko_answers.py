@@ -62,6 +62,9 @@ def refusal(answer: Answer, symbol: str | None) -> ProviderError | None:
         kind = Unsupported
     elif kind is None and answer.status in (400, 422) and words:
         kind = RangeUnavailable
+    if symbol is None and kind in (SymbolUnknown, RangeUnavailable) and code not in _KINDS:
+        said = answers.printable(words)  # it does not say of which of them it speaks
+        return answers.malformed(NAME, None, f'it refuses what was asked ({answer.status}): "{said}"')
     if kind is None:
         return answers.refusal(NAME, answer, symbol, words) or answers.malformed(NAME, symbol, "an error of no kind")
     said = f': "{answers.printable(words)}"' if words else ""

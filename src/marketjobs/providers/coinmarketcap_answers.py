@@ -62,6 +62,8 @@ def refusal(answer: Answer, symbol: str | None) -> ProviderError | None:
         return kind(f"{text} ({code}){said}", provider=NAME, symbol=symbol, retry_after_seconds=wait)
     if answer.status == 400 and "convert" in words:
         return Unsupported(f"coinmarketcap has no prices in this currency{said}", provider=NAME, symbol=symbol)
+    if answer.status == 400 and words and symbol is None:  # it does not say of which of them it speaks
+        return answers.malformed(NAME, None, f"it refuses what was asked (400){said}")
     if answer.status == 400 and words:
         return SymbolUnknown(f"coinmarketcap does not know {symbol}{said}", provider=NAME, symbol=symbol)
     if answer.status == 402:
