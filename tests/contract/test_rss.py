@@ -322,9 +322,17 @@ def test_a_gzip_bomb_is_cut_while_it_is_unpacked(provider: Rss, vendor: FeedVend
     vendor.pages["/feed.xml"] = Page(bomb, headers={"Content-Encoding": "gzip"})
     read_warm(provider, vendor)
     began = time.monotonic()
-    with pytest.raises(MalformedAnswer, match="larger than 16 MiB"):
+    with pytest.raises(MalformedAnswer, match="larger than 16 MiB") as caught:
         read(provider, f"{vendor.url}/feed.xml")
     assert time.monotonic() - began < 5, "0.2 s where this was written"
+    assert not caught.value.retryable, "a second try would bring the same"
+
+
+def test_a_web_page_in_place_of_a_feed_may_be_gone_the_next_time(provider: Rss, vendor: FeedVendor) -> None:
+    vendor.pages["/feed.xml"] = Page(b"<html><body>Back in five minutes</body></html>")
+    with pytest.raises(MalformedAnswer, match="a web page") as caught:
+        read(provider, f"{vendor.url}/feed.xml")
+    assert caught.value.retryable
 
 
 def read_warm(provider: Rss, vendor: FeedVendor) -> None:

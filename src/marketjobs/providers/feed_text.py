@@ -77,7 +77,7 @@ def parse_feed(body: bytes, content_type: str, base: str, host: str, symbol: str
     document = _with_htmls_names(_NO_XML.sub(" ", text)).encode("utf-8", "replace")
     begins, ends, declares = _prolog(document)
     if declares:
-        raise malformed("it declares entities, which no feed needs")
+        raise malformed("it declares entities, which no feed needs", is_final=True)
     document = document[:begins] + document[ends:]
     reader = _Reader(base, host, symbol, now)
     if not reader.strictly(document):
@@ -88,8 +88,9 @@ def parse_feed(body: bytes, content_type: str, base: str, host: str, symbol: str
     return NewsAnswer(reader.stories(), notes=tuple(reader.notes()))
 
 
-def _malformed(what: str, *, host: str, symbol: str | None) -> MalformedAnswer:
-    return MalformedAnswer(f"the feed at {host} can't be read: {what}", provider=NAME, symbol=symbol)
+def _malformed(what: str, *, host: str, symbol: str | None, is_final: bool = False) -> MalformedAnswer:
+    text = f"the feed at {host} can't be read: {what}"
+    return MalformedAnswer(text, provider=NAME, symbol=symbol, is_final=is_final)
 
 
 def _decoded(body: bytes, content_type: str) -> str:

@@ -69,7 +69,8 @@ class Rss(Provider):
             BudgetSpent: nothing was sent.
             NoData: no feed is at that address (404, 410).
             RateLimited, Unauthorised, Blocked: the host's own word.
-            ProviderUnavailable, MalformedAnswer: no answer, or none that is a feed.
+            ProviderUnavailable, MalformedAnswer: no answer, or none that is a feed (one that is too large, or declares
+                entities, will be so the next time too).
         """
         if query.feed is None and query.symbol is None:
             raise Unsupported("rss reads a feed's address, or is asked about a symbol", provider=NAME)
@@ -161,7 +162,7 @@ class Rss(Provider):
             except RequestException as exc:
                 if len(body) > MOST_BYTES:
                     raise MalformedAnswer(
-                        f"the feed at {target.host} is larger than {MOST_BYTES >> 20} MiB", provider=NAME
+                        f"the feed at {target.host} is larger than {MOST_BYTES >> 20} MiB", provider=NAME, is_final=True
                     ) from exc
                 why = reason(exc, self.connection.timeout_seconds)
                 raise ProviderUnavailable(f"rss ({target.host}): {why}", provider=NAME) from exc
