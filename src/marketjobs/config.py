@@ -140,6 +140,36 @@ def _http_url(url: str) -> str:
     return url.rstrip("/")
 
 
+def _feeds(addresses: list[str]) -> list[str]:
+    if not all(re.fullmatch(r"https?://[^\s/]\S*", address, re.IGNORECASE) for address in addresses):
+        raise ValueError("expected http:// or https:// addresses")
+    return addresses
+
+
+_HOST = re.compile(r"(?!-)[a-z0-9_-]{1,63}(\.[a-z0-9_-]{1,63})*\.?", re.IGNORECASE)
+
+
+def _hosts(hosts: list[str]) -> list[str]:
+    """Names, addresses and networks of hosts."""
+    from ipaddress import ip_network
+
+    for host in hosts:
+        try:
+            ip_network(host.strip().strip("[]"), strict=False)
+        except ValueError as exc:
+            # What ends in a number is no name: it is an address that went wrong.
+            if not _HOST.fullmatch(host.strip()) or host.strip(" .").rpartition(".")[2].isdigit():
+                raise ValueError("expected hosts, addresses or networks: nas.local, 192.168.1.5, 10.0.0.0/8") from exc
+    return hosts
+
+
+def _keys(keys: list[str]) -> list[str]:
+    """What no vendor gives is a slip: a line end that was copied along, a variable that was empty."""
+    if not all(key and key.isascii() and key.isprintable() and " " not in key for key in keys):
+        raise ValueError("a key is empty, or holds a blank, a line end or another character that no key has")
+    return keys
+
+
 _SECRET_OPTION = re.compile(
     r"([?&][\w.-]*(?:password|passwd|token|secret|key|auth|signature|sig)=)([^&#]+)", re.IGNORECASE
 )
@@ -249,7 +279,7 @@ class ProviderSettings(Section):
 
     enabled: bool = flag(True, description="May it be asked?")
     base_url: str = text("https://localhost", check=_http_url, description="Where the vendor answers.")
-    api_keys: list[Secret] = secrets(description="Keys, where the vendor wants one.")
+    api_keys: list[Secret] = secrets(check=_keys, description="Keys, where the vendor wants one.")
     rate_limit: list[str] = texts(["1/s"], check=_rates, description=_CALLS)
     timeout_seconds: float = number(15.0, gt=0, le=300, description="Longest wait for one answer.")
     max_connections: int = integer(8, ge=1, le=128, description="Requests of one process under way at once.")
@@ -296,9 +326,9 @@ class RssSettings(ProviderSettings):
         "https://feeds.finance.yahoo.com", check=_http_url, description="Where feeds of single symbols are."
     )
     rate_limit: list[str] = texts(["5/s"], check=_rates, description="Feeds per window, shared by all processes.")
-    feeds: list[str] = optional_texts(description="Addresses that fetch-news reads when it is told none.")
+    feeds: list[str] = optional_texts(check=_feeds, description="Addresses that fetch-news reads when it is told none.")
     allow_hosts: list[str] = optional_texts(
-        description="Hosts and networks (10.0.0.0/8) that a feed may be at although they are private."
+        check=_hosts, description="Hosts and networks (10.0.0.0/8) that a feed may be at although they are private."
     )
 
 

@@ -125,9 +125,13 @@ def optional_texts(*, description: str, check: Check | None = None) -> Any:
     return Setting([], lambda given: list(_checked([_string(one) for one in _list(given)], check)), description)
 
 
-def secrets(*, description: str) -> Any:
+def secrets(*, description: str, check: Check | None = None) -> Any:
     """A list, empty by default."""
-    return Setting([], lambda given: [Secret(_string(one)) for one in _list(given)], description)
+
+    def read(given: Any) -> list[Secret]:
+        return [Secret(one) for one in _checked([_string(one) for one in _list(given)], check)]
+
+    return Setting([], read, description)
 
 
 def section(kind: type[Section]) -> Any:

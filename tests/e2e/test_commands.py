@@ -93,6 +93,18 @@ def test_doctor_names_what_is_wrong_with_a_fix(machine: Machine, variables: dict
     assert wrong[name]
 
 
+def test_doctor_names_who_is_asked_in_vain(machine: Machine) -> None:
+    machine.env |= NOT_THERE
+    chains = {"MARKETJOBS_CHAINS__EQUITY": '["rss"]', "MARKETJOBS_CHAINS__CRYPTO": '["binance", "alphavantage"]'}
+    checks = {one["name"]: one for one in machine.run("doctor", "--json", **chains).ok(1).json["checks"]}
+    assert {name: one["verdict"] for name, one in checks.items() if name.startswith("chain")} == {
+        "chain equity": "error",
+        "chain crypto": "warning",
+    }
+    told = "rss in chains.equity: no prices of class equity, neither bars nor quotes"
+    assert checks["chain equity"]["found"] == told
+
+
 # -- help and version -------------------------------------------------------------------------------------
 
 COMMANDS = [

@@ -431,6 +431,55 @@ def test_what_is_refused_for_its_shape_never_shows_a_secret(
     refused()
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "why"),
+    [
+        ("allow_hosts", ["10.0.0.0/99"], "expected hosts, addresses or networks"),
+        ("allow_hosts", ["*"], "expected hosts, addresses or networks"),
+        ("allow_hosts", ["nas.local", "*.local"], "expected hosts, addresses or networks"),
+        ("allow_hosts", ["http://nas.local/"], "expected hosts, addresses or networks"),
+        ("allow_hosts", ["nas.local:8080"], "expected hosts, addresses or networks"),
+        ("allow_hosts", ["192.168.1.256"], "expected hosts, addresses or networks"),
+        ("allow_hosts", [""], "expected hosts, addresses or networks"),
+        ("feeds", ["file:///etc/passwd"], "expected http:// or https:// addresses"),
+        ("feeds", ["https://feed.example/x", "feed.example/x"], "expected http:// or https:// addresses"),
+        ("feeds", ["https://feed.example/a b"], "expected http:// or https:// addresses"),
+        *(
+            ("api_keys", [f"{SECRET}-1", key], "a key is empty, or holds a blank, a line end")
+            for key in (f"{SECRET}\n", f" {SECRET}", "two words", "", "schlüssel", "a\x00b")
+        ),
+    ],
+)
+def test_what_no_feed_host_or_key_is(monkeypatch: pytest.MonkeyPatch, key: str, value: list[str], why: str) -> None:
+    name = f"MARKETJOBS_PROVIDERS__RSS__{key.upper()}"
+    monkeypatch.setenv(name, json.dumps(value))
+    error = refused()
+    assert error.message.startswith(f"{name}: providers.rss.{key} = ")
+    assert why in error.message
+
+
+def test_feeds_hosts_and_keys_that_may_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {
+        "allow_hosts": [
+            "nas.local",
+            "localhost",
+            "my_host",
+            "192.168.1.5",
+            "10.0.0.0/8",
+            "10.1.2.3/8",
+            "::1",
+            "[fd00::1]",
+        ],
+        "feeds": ["https://feed.example/x?y=%20", "HTTP://127.0.0.1:8080/feed", "https://h/@somebody"],
+        "api_keys": ["aB3-_=+/.", "k"],
+    }
+    for key, value in given.items():
+        monkeypatch.setenv(f"MARKETJOBS_PROVIDERS__RSS__{key.upper()}", json.dumps(value))
+    found = config.load().providers.rss
+    assert (found.allow_hosts, found.feeds) == (given["allow_hosts"], given["feeds"])
+    assert [key.reveal() for key in found.api_keys] == given["api_keys"]
+
+
 def test_an_address_with_an_open_bracket_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REDIS_URL", "redis://[localhost/")
     with pytest.raises(ConfigError, match=r"REDIS_URL: broker\.url"):

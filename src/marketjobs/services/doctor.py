@@ -9,9 +9,10 @@ from pathlib import Path
 
 from marketjobs import config
 from marketjobs.config import Settings
+from marketjobs.domain.assets import AssetClass
 from marketjobs.domain.jobs import JsonDict
-from marketjobs.errors import CacheUnavailable, ConfigError, MarketJobsError
-from marketjobs.providers.base import provider_names
+from marketjobs.errors import CacheUnavailable, ConfigError, MarketJobsError, UnknownProvider
+from marketjobs.providers.base import provider_class, provider_names
 from marketjobs.services import providers, quote_cache, workers
 from marketjobs.services.providers import ERROR, OK, WARNING
 from marketjobs.services.runtime import Runtime
@@ -72,6 +73,7 @@ def examine(check_broker: Callable[[Settings], str]) -> list[Finding]:
         mend_first = "mend the database, then run it again"
         return [*findings, Finding("workers, providers", WARNING, "not looked at: that takes the database", mend_first)]
     findings += _workers(runtime)
+    findings += _chains(settings)
     for name in provider_names():
         probe = providers.probe(runtime, name)
         findings.append(Finding(f"provider {name}", probe.verdict, probe.found, probe.fix))
@@ -143,6 +145,29 @@ def _file_system(path: Path) -> str | None:
     parents = {str(part) for part in path.resolve().parents}
     fitting = [(len(place), kind) for place, kind in mounts if place in parents]
     return max(fitting)[1] if fitting else None
+
+
+def _chains(settings: Settings) -> Iterator[Finding]:
+    """Chains that name who can't help: settings know names only, what each can do is known here."""
+    for asset_class in AssetClass:
+        chain = settings.chains.of(asset_class)
+        idle = [name for name in chain if not _has_prices(name, asset_class)]
+        if idle:
+            what = "prices" if asset_class is AssetClass.UNKNOWN else f"prices of class {asset_class}"
+            yield Finding(
+                f"chain {asset_class}",
+                ERROR if len(idle) == len(chain) else WARNING,
+                f"{' and '.join(idle)} in chains.{asset_class}: no {what}, neither bars nor quotes",
+                f"name others in chains.{asset_class}; who has what: marketjobs providers list",
+            )
+
+
+def _has_prices(name: str, asset_class: AssetClass) -> bool:
+    try:
+        has = provider_class(name).capabilities
+    except UnknownProvider:  # said of the provider itself
+        return True
+    return bool(has.bars or has.quotes) and (asset_class is AssetClass.UNKNOWN or asset_class in has.asset_classes)
 
 
 def _workers(runtime: Runtime) -> Iterator[Finding]:
