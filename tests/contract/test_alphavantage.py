@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -186,6 +187,26 @@ def test_a_free_key_gets_the_last_hundred_days_and_its_refusal_costs_one_call(
     assert [request.query["outputsize"] for request in vendor.requests] == ["full", "compact", "compact"]
     with pytest.raises(RangeUnavailable, match="last 100 sessions"):
         ask(provider, BarQuery("MSFT", Interval.DAY_1, days(date(2020, 1, 1), date(2020, 12, 31))))
+
+
+def test_what_a_free_key_is_refused_is_known_to_every_process(
+    vendor: AlphaVendor, gate: RecordingGate, tmp_path: Path
+) -> None:
+    def opened_anew(digest: str = "of-the-key", folder: Path = tmp_path / "cache") -> list[str]:
+        """What a new process asks for."""
+        vendor.requests.clear()
+        provider = AlphaVantage(Connection(gate=gate, base_url=vendor.url, cache_folder=folder, keys_digest=digest))
+        ask(provider, BarQuery("AAPL", Interval.DAY_1, FIVE_YEARS))
+        provider.close()
+        return [request.query["outputsize"] for request in vendor.requests]
+
+    assert opened_anew() == ["full", "compact"]
+    assert opened_anew() == ["compact"]
+    assert opened_anew("of-another-key") == ["full", "compact"]
+    with time_machine.travel(NOW + 8 * 86_400, tick=False):  # the plan may be another by then
+        assert opened_anew()[0] == "full"
+    (tmp_path / "a file").touch()
+    assert opened_anew(folder=tmp_path / "a file") == ["full", "compact"]
 
 
 def test_a_paid_key_gets_split_adjusted_days_with_events(vendor: AlphaVendor, gate: RecordingGate) -> None:

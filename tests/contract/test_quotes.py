@@ -29,7 +29,8 @@ from marketjobs.errors import (
     Unsupported,
 )
 from marketjobs.providers import base
-from marketjobs.services import attempts, jobs
+from marketjobs.sections import Secret
+from marketjobs.services import attempts, jobs, vendors
 from marketjobs.services.failover import Closed, Trail
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, bars, quotes
@@ -304,6 +305,16 @@ def test_a_named_provider_is_the_only_one_asked(runtime: Runtime, counter: Count
     job = update(runtime, "AAPL", provider="first")
     assert (job.state, job.error_cause) == (JobState.WAITING, "provider_unavailable")
     assert counter.asked("second") == []
+
+
+def test_what_is_kept_of_keys_is_told_apart_without_showing_them(runtime: Runtime) -> None:
+    found = {}
+    for keys in (["one-key"], ["another-key"], ["one-key", "another-key"]):
+        vars(runtime.settings.providers.of("third"))["api_keys"] = tuple(map(Secret, keys))
+        found[vendors.opened(runtime, "third").connection.keys_digest] = keys
+    assert len(found) == 3
+    assert not any(key in digest for digest, keys in found.items() for key in keys)
+    assert vendors.opened(runtime, "first").connection.keys_digest == ""
 
 
 def test_who_lacks_a_key_is_passed_by_and_named(runtime: Runtime, counter: Counter) -> None:

@@ -7,9 +7,12 @@ asked twice: which of its two plans a key is of is a setting, not something to b
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import ClassVar
 
 from marketjobs.domain.assets import AssetClass, Listing, Match
@@ -29,6 +32,7 @@ COMPACT_DAYS = 130
 """The last 100 sessions, which is what an answer holds unless all is asked for, go back at least so many days."""
 COMPACT_BARS = 100
 MINUTES_REACH_DAYS = 30
+REFUSAL_KEPT_SECONDS = 7 * 86_400.0
 PROBE_SYMBOL = "IBM"
 SUFFIXES = {
     ".L": ".LON",
@@ -76,7 +80,7 @@ class AlphaVantage(Provider):
                 ),
             )
         self._http = HttpClient(NAME, connection, reading.refusal, key_parameter="apikey")
-        self._gives_all_days = True
+        self._all_days = RefusedAllDays(connection)
 
     @classmethod
     def preload(cls) -> None:
@@ -119,13 +123,13 @@ class AlphaVantage(Provider):
     async def _days(self, query: BarQuery) -> BarAnswer:
         parse = reading.parse_adjusted if self._is_premium else reading.parse_daily
         earliest = int(time.time()) - COMPACT_DAYS * DAY_SECONDS
-        if query.range.start < earliest and (self._is_premium or self._gives_all_days):
+        if query.range.start < earliest and (self._is_premium or not self._all_days.is_known):
             try:
                 return parse(await self._daily(query, "full"), query)
             except PlanRestricted:
                 if self._is_premium:
                     raise
-                self._gives_all_days = False  # a free key gives the last hundred only, since 2025
+                self._all_days.note()  # a free key gives the last hundred only, since 2025
         answer = parse(await self._daily(query, "compact"), query)
         if query.range.start >= earliest:
             return answer
@@ -186,3 +190,30 @@ class AlphaVantage(Provider):
 
     def close(self) -> None:
         self._http.close()
+
+
+class RefusedAllDays:
+    """That the keys are given the last hundred days only: known to this process, and to the others of this host by a
+    file of the cache folder, each of which would spend a call to find out.  A file counts for a week, because a plan
+    may become another; one that can't be read or written is none."""
+
+    def __init__(self, connection: Connection) -> None:
+        keeps = connection.keys_digest and connection.cache_folder != Path()
+        self._file = connection.cache_folder / f"last-days-only.{connection.keys_digest}" if keeps else None
+        self._is_known = False
+
+    @property
+    def is_known(self) -> bool:
+        if not self._is_known and self._file is not None:
+            with suppress(OSError):
+                self._is_known = abs(time.time() - self._file.stat().st_mtime) < REFUSAL_KEPT_SECONDS
+        return self._is_known
+
+    def note(self) -> None:
+        self._is_known = True
+        if self._file is not None:
+            with suppress(OSError):
+                self._file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+                self._file.touch(mode=0o600)
+                now = time.time()
+                os.utime(self._file, (now, now))

@@ -126,7 +126,8 @@ class Capabilities:
 @dataclass(frozen=True, slots=True)
 class Connection:
     """What a provider is opened with.  ``proxy`` and ``ca_bundle`` are ``None`` where the environment decides;
-    ``cache_folder`` may be written; ``options`` are the settings of its section that are not everybody's."""
+    ``cache_folder`` may be written; ``keys_digest`` (empty: it has none) tells whether what stands there of keys is of
+    these; ``options`` are the settings of its section that are not everybody's."""
 
     gate: Gate
     base_url: str
@@ -135,6 +136,7 @@ class Connection:
     proxy: str | None = None
     ca_bundle: str | None = None
     cache_folder: Path = field(default_factory=Path)
+    keys_digest: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
 
 

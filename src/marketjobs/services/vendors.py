@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
+
 from marketjobs.config import ProviderSettings, Settings
 from marketjobs.errors import ConfigError, InvalidInput
 from marketjobs.providers.base import Connection, Provider, provider_class
@@ -50,6 +53,10 @@ def api_keys(runtime: Runtime, name: str) -> list[str]:
     return list(dict.fromkeys(key.reveal() for key in section.api_keys))
 
 
+def _digest(base_url: str, keys: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join([base_url, *keys]).encode()).hexdigest()[:24] if keys else ""
+
+
 def opened(runtime: Runtime, name: str) -> Provider:
     """A new one, to be closed by the caller.  Raises what :func:`require_enabled` does."""
     settings = runtime.settings
@@ -67,6 +74,7 @@ def opened(runtime: Runtime, name: str) -> Provider:
             proxy=settings.network.proxy or None,
             ca_bundle=settings.network.ca_bundle or None,
             cache_folder=cache_folder,
+            keys_digest=_digest(section.base_url, api_keys(runtime, name)),
             options={name: getattr(section, name) for name in section.keys if name not in ProviderSettings.keys},
         )
     )
