@@ -1,4 +1,4 @@
-"""Write the parts of the documentation that the code knows better: commands, settings, config.toml.
+"""Write the parts of the documentation that the code knows better: commands, vendors, settings, config.toml.
 
     python scripts/make_docs.py            write what differs
     python scripts/make_docs.py --check    write nothing; exit 1 and name the files that differ
@@ -21,11 +21,15 @@ import typer
 
 from marketjobs import config
 from marketjobs.cli import app
+from marketjobs.domain.assets import AssetClass
+from marketjobs.providers.base import provider_class
 from marketjobs.sections import Setting
+from marketjobs.services.providers import serves
 
 TOP = Path(__file__).resolve().parent.parent
 WIDTH = 100
 COMMANDS = "<!-- commands: written by scripts/make_docs.py -->", "<!-- /commands -->"
+VENDORS = "<!-- vendors: written by scripts/make_docs.py -->", "<!-- /vendors -->"
 SETTINGS = "<!-- settings: written by scripts/make_docs.py -->", "<!-- /settings -->"
 
 
@@ -101,6 +105,30 @@ def _block(rows: list[tuple[str, str]]) -> str:
         lines.append(f"{name:<{width}}  {wrapped[0]}".rstrip())
         lines += [indent + more for more in wrapped[1:]]
     return "\n".join(["```text", *lines, "```"])
+
+
+# -- vendors ----------------------------------------------------------------------------------------------
+
+
+def vendor_table() -> str:
+    """What each shipped vendor serves, as its adapter declares it."""
+    lines = ["| vendor | has | bars | of | key | calls |", "|---|---|---|---|---|---|"]
+    for name, section in config.ProvidersSettings().sections().items():
+        if not isinstance(section, config.ProviderSettings):
+            continue  # recorded data
+        has = provider_class(name).capabilities
+        classes = [one for one in AssetClass if one in has.asset_classes and one is not AssetClass.UNKNOWN]
+        everything = len(classes) == len(AssetClass) - 1
+        cells = (
+            f"`{name}`",
+            ", ".join(serves(has)),
+            has.bars_text() if has.bars else "",
+            "all" if everything else ", ".join(classes),
+            "needed" if has.needs_key else "if you have one" if has.takes_keys else "none",
+            ", ".join(section.rate_limit),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 # -- settings ---------------------------------------------------------------------------------------------
@@ -187,7 +215,7 @@ def _between(text: str, marks: tuple[str, str], part: str) -> str:
 def generated() -> dict[str, str]:
     """The whole text of each file with a generated part, by its path below the project."""
     return {
-        "README.md": _between(_read("README.md"), COMMANDS, command_table()),
+        "README.md": _between(_between(_read("README.md"), COMMANDS, command_table()), VENDORS, vendor_table()),
         "docs/configuration.md": _between(_read("docs/configuration.md"), SETTINGS, settings_table()),
         "docs/commands.md": command_pages(),
         "config.toml": config_file(),

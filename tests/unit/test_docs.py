@@ -22,6 +22,8 @@ import typer
 from marketjobs import config, errors
 from marketjobs.cli import app
 from marketjobs.commands.session import exit_code
+from marketjobs.domain.assets import AssetClass
+from marketjobs.providers.base import provider_class, provider_names
 from marketjobs.storage import schema
 from marketjobs.storage.sqlite import SqliteDatabase
 
@@ -302,6 +304,32 @@ def test_tables_that_are_named_exist_and_sql_can_be_run(page: Path, fresh_store:
         for language, body in _fenced(page.read_text()):
             if language == "sql":
                 tx.tuples(body)
+
+
+# -- vendors ----------------------------------------------------------------------------------------------
+
+
+def test_the_table_of_vendors_has_all_that_are_asked_and_what_each_declares() -> None:
+    """Read as a person does, not as it was written."""
+    rows = {row[0].strip("`"): row[1:] for row in _table(TOP / "README.md", "Vendors")}
+    classes = {name: provider_class(name) for name in provider_names()}
+    assert rows.keys() == {name for name, kind in classes.items() if kind.needs_network}
+    settings = config.ProvidersSettings()
+    for name, (does, bars, of, key, calls) in rows.items():
+        has = classes[name].capabilities
+        told = dict.fromkeys(("bars", "quotes", "profiles", "news", "feeds", "search"), False)
+        told |= dict.fromkeys(does.split(", "), True)
+        assert {what: bool(getattr(has, what)) for what in told} == told, name
+        assert set(bars.split()) == {interval.value for interval in has.bars}, name
+        known = set(AssetClass) - {AssetClass.UNKNOWN}
+        assert (known if of == "all" else set(of.split(", "))) == has.asset_classes - {AssetClass.UNKNOWN}, name
+        assert (key == "needed", key != "none") == (has.needs_key, has.needs_key or has.takes_keys), name
+        assert calls.split(", ") == settings.of(name).rate_limit, name
+
+
+def test_the_chain_of_coins_is_told_as_it_is() -> None:
+    [told] = re.findall(r"for coins\s([a-z, \n]+)\.", (TOP / "README.md").read_text())
+    assert tuple(told.split(", ")) == config.ChainsSettings().of(AssetClass.CRYPTO)
 
 
 # -- causes and exit codes ---------------------------------------------------------------------------------
