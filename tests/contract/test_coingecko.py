@@ -336,6 +336,29 @@ def test_a_ticker_of_several_coins_names_all_of_them_the_most_important_first(
     assert [request.path for request in vendor.requests] == ["/api/v3/coins/list", "/api/v3/coins/markets"]
 
 
+def test_the_tickers_of_a_round_are_ranked_in_one_request(provider: CoinGecko, vendor: CoinVendor) -> None:
+    twins = {f"C{number:04d}": [f"coin-{number}", f"coin-{number + 300}"] for number in range(130)}
+    rows = [{"id": one, "symbol": ticker, "name": one} for ticker, ids in twins.items() for one in ids]
+    vendor.fault("status", code=200, body=json.dumps(rows).encode(), times=1)
+
+    async def looked_up() -> list[list[str]]:
+        found = await asyncio.gather(*(provider.lookup(f"{ticker}-USD") for ticker in twins))
+        return [[match.listing.symbol for match in matches] for matches in found]
+
+    assert asyncio.run(looked_up()) == list(twins.values())
+    asked = [len(request.query["ids"].split(",")) for request in vendor.requests if "ids" in request.query]
+    assert asked == [250, 10]
+    vendor.fault("status", code=429, times=1)
+
+    async def refused() -> list[Any]:
+        return await asyncio.gather(
+            *(provider.lookup(f"{ticker}-USD") for ticker in ("C0001", "C0002")), return_exceptions=True
+        )
+
+    assert [type(error) for error in asyncio.run(refused())] == [RateLimited, RateLimited]
+    assert len(asyncio.run(provider.lookup("C0003-USD"))) == 2
+
+
 @pytest.mark.parametrize(
     ("symbol", "listing"), [("ETH-EUR", Listing("ethereum", "EUR")), ("BATCAT", Listing("batcat", "USD"))]
 )

@@ -6,7 +6,7 @@ import asyncio
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Generic, TypeVar
@@ -20,6 +20,7 @@ from marketjobs.providers.http import Answer
 SHOWN_CHARACTERS = 160
 LONGEST_WAIT_SECONDS = 3 * 86_400.0
 """The longest ban that any vendor speaks of."""
+GATHERING_SECONDS = 0.01
 _T = TypeVar("_T")
 
 
@@ -156,3 +157,43 @@ class Kept(Generic[_T]):
                 self._value = await ask()
                 self._until = time.monotonic() + self._seconds
             return self._value
+
+
+class Together(Generic[_T]):
+    """Questions about ids that are put within some milliseconds of each other, as those of a job's symbols are, become
+    one request of ``most`` ids; each gets the whole answer, or its failure.
+
+    Who comes first asks for all: a job's questions end together, so that nobody is left without.
+    """
+
+    def __init__(self, ask: Callable[[Sequence[str]], Awaitable[_T]], most: int) -> None:
+        self._ask = ask
+        self._most = most
+        self._gathering: tuple[dict[str, None], asyncio.Future[_T]] | None = None
+
+    async def about(self, ids: Iterable[str]) -> _T:
+        wanted = dict.fromkeys(ids)
+        loop = asyncio.get_running_loop()
+        if self._gathering is not None:
+            others, answer = self._gathering
+            if answer.get_loop() is loop and len(others | wanted) <= self._most:
+                others |= wanted
+                return await asyncio.shield(answer)  # one that gives up leaves it to the others
+        mine = self._gathering = wanted, loop.create_future()
+        answer = mine[1]
+        try:
+            await asyncio.sleep(GATHERING_SECONDS)
+            self._close(mine)
+            answer.set_result(await self._ask(list(wanted)))
+        except Exception as exc:
+            answer.set_exception(exc)
+            answer.exception()  # nobody else may have asked
+            raise
+        finally:
+            self._close(mine)
+            answer.cancel()  # no answer came
+        return answer.result()
+
+    def _close(self, mine: object) -> None:
+        if self._gathering is mine:
+            self._gathering = None

@@ -22,7 +22,7 @@ from marketjobs.domain.ranges import Range
 from marketjobs.errors import ProviderError, RangeUnavailable, Unsupported
 from marketjobs.providers import answers
 from marketjobs.providers import coingecko_answers as reading
-from marketjobs.providers.answers import Kept
+from marketjobs.providers.answers import Kept, Together
 from marketjobs.providers.base import Capabilities, Connection, Provider
 from marketjobs.providers.coingecko_answers import NAME, Coin
 from marketjobs.providers.coins import by_currency, coin_and_unit, utc_session
@@ -59,6 +59,7 @@ class CoinGecko(Provider):
             NAME, connection, reading.refusal, key_header="x-cg-pro-api-key" if is_pro else "x-cg-demo-api-key"
         )
         self._coins: Kept[dict[str, list[Coin]]] = Kept(COINS_KEPT_SECONDS)
+        self._ranks = Together(self._all_ranks, IDS_A_REQUEST)
 
     @classmethod
     def preload(cls) -> None:
@@ -79,10 +80,12 @@ class CoinGecko(Provider):
         return [coin.match(unit) for coin in found]
 
     async def _ranked(self, coins: list[Coin]) -> list[Coin]:
-        ids = ",".join(coin.id for coin in coins)
-        answer = await self._http.get("/api/v3/coins/markets", _markets(ids, "usd"))
-        ranks = reading.parse_ranks(answer)
+        ranks = await self._ranks.about(coin.id for coin in coins)
         return sorted((coin._replace(rank=ranks.get(coin.id)) for coin in coins), key=reading.by_rank)
+
+    async def _all_ranks(self, ids: Sequence[str]) -> dict[str, int]:
+        answer = await self._http.get("/api/v3/coins/markets", _markets(",".join(ids), "usd"))
+        return reading.parse_ranks(answer)
 
     async def _all_coins(self) -> dict[str, list[Coin]]:
         """By ticker, and by id behind an equals sign where that is no ticker of theirs."""
