@@ -179,7 +179,7 @@ class HttpClient:
                 quote=False,
                 discard_cookies=True,
             )
-        except RequestException as exc:
+        except (RequestException, ValueError) as exc:  # the latter for a proxy that answers with anything
             if len(body) > self._most:
                 raise MalformedAnswer(
                     f"{self.name}: an answer of more than {self._most >> 20} MiB", provider=self.name, symbol=symbol

@@ -12,7 +12,7 @@ from marketjobs.errors import CacheUnavailable, StorageError
 from marketjobs.services.bounded import within
 from marketjobs.services.runtime import Runtime
 from marketjobs.storage import assets, quotes
-from marketjobs.storage.quote_cache import QuoteCache
+from marketjobs.storage.quote_cache import QuoteCache, prepare
 from marketjobs.storage.quotes import ReadQuote
 
 log = logging.getLogger(__name__)
@@ -94,6 +94,7 @@ def _awake(runtime: Runtime) -> QuoteCache | None:
 
 def _bounded(seconds: float, work: Callable[[], T]) -> T:
     """In all: many short waits, and the look-up of a name, may take longer than one silence."""
+    prepare()
     try:
         return within(seconds, work, "cache")
     except TimeoutError as exc:

@@ -45,6 +45,11 @@ return written
 """
 
 
+def prepare() -> None:
+    """To be called before a clock runs: on a busy machine the import takes longer than the cache may."""
+    import redis  # noqa: F401
+
+
 class QuoteCache:
     """A configured one.  Everything raises CacheUnavailable; ``seconds``: the longest silence of the other side.
 
