@@ -131,7 +131,7 @@ def test_a_file_on_another_basis_right_beside_the_stored_bars_is_healed_by_the_t
     ran = machine.run("import-bars", file_of(machine, "aapl.csv", text), "-s", "AAPL", "--json").ok()
     [said] = ran.json["result"]["symbols"]
     edge = file[-1] if side == "before" else file[0]
-    command = f"marketjobs fetch-market-data -s AAPL --start {edge.day}"
+    command = f"marketjobs fetch-market-data -s AAPL --force --start {edge.day}"
     assert f"far from the {'next stored one' if side == 'before' else 'stored one before'}" in said["note"]
     assert f"{command} compares them" in said["note"]
     [said] = machine.run(*command.split()[1:], "--json").ok().json["result"]["symbols"]

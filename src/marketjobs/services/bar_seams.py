@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from marketjobs.domain.bars import Bar
 from marketjobs.domain.intervals import DAY_SECONDS, Interval, bar_end, local_day
+from marketjobs.domain.quotes import JUMP
 from marketjobs.domain.ranges import Range
 from marketjobs.storage import bars
 from marketjobs.storage.database import Transaction
@@ -56,6 +57,8 @@ class Seam:
             beside = f"its first close {self.imported_close:g} is far from the stored one before {self.stored_close:g}"
         day = local_day(self.imported, (interval.is_intraday and zone) or UTC)
         option = "" if interval is Interval.DAY_1 else f" --interval {interval}"
+        if not FAR / JUMP < self.imported_close / self.stored_close < JUMP / FAR:
+            option += " --force"  # else the vendor's price may be held back as a jump
         command = f"marketjobs fetch-market-data -s {symbol}{option} --start {day}"
         return f"{beside}: another basis? {command} compares them"
 
