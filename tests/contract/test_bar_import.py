@@ -465,7 +465,8 @@ def test_two_bases_that_touch_in_one_series_are_told_and_the_seam_is_not_known(r
     [outcome] = put(HEAD + rows(date(2024, 1, 1), [1.3, 1.4, 1.5, 1.4, 1.5], adjusted=1)).outcomes
     assert outcome.note == (
         "adjusted closes were left out: not on the basis of what is stored; its last close 1.5 is far from the next"
-        " stored one 544.47: another basis? marketjobs fetch-market-data -s AAPL --start 2024-01-05 compares them"
+        " stored one 544.47: another basis? marketjobs fetch-market-data -s AAPL --force --start 2024-01-05 compares"
+        " them"
     )
     text = "Date,Open,High,Low,Close\n2024-01-15,9,9,9,9\n2024-01-16,9,9,9,9\n"
     [outcome] = put(text).outcomes
