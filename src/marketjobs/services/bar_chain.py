@@ -30,7 +30,6 @@ from marketjobs.services.bar_plan import Plan, plans
 from marketjobs.services.bar_request import FetchRequest
 from marketjobs.services.context import JobContext
 from marketjobs.services.failover import Closed, Link, Need, Trail, chain
-from marketjobs.services.held_back import verdict
 from marketjobs.services.identity import Named
 from marketjobs.services.probes import Probes
 
@@ -185,7 +184,7 @@ class Chains:
         return (self.done + more) / self.total
 
     def _give_up(self, track: _Track) -> None:
-        error, hold = verdict(track.trail)
+        error, hold = track.trail.verdict()
         self._settle_failure(track, error, hold)
 
     def _settle_failure(self, track: _Track, error: MarketJobsError, hold: Hold | None) -> None:

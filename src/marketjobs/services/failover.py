@@ -19,6 +19,7 @@ from marketjobs.errors import (
     BudgetSpent,
     CircuitOpen,
     ConfigError,
+    DataRejected,
     MarketJobsError,
     MissingKey,
     NoData,
@@ -121,12 +122,13 @@ class Trail:
         (``None``: a plain retry, or none)."""
         again = [(name, error) for name, error in self.errors if error.retryable]
         said = [error for _, error in self.errors if isinstance(error, _WORDS)]
+        held = [error for _, error in self.errors if isinstance(error, DataRejected)]
         waits = {name: wait for name, error in again if (wait := _wait_of(error)) is not None}
         if again and len(waits) == len(again):
             seconds = min(waits.values())
             unknown = [error for error in said if isinstance(error, SymbolUnknown)]
             if unknown and not self.is_stored and seconds > PATIENT_SECONDS:
-                return unknown[0], None  # most likely nobody knows it: who asked is told so now
+                return (held or unknown)[0], None  # most likely nobody knows it: who asked is told so now
             why = "; ".join(dict.fromkeys(error.message for _, error in again))
             served_at = [waits[name] for name, error in again if not isinstance(error, _REFUSALS)]
             is_refused = len(served_at) < len(again)
@@ -138,7 +140,8 @@ class Trail:
         errors = [error for _, error in self.errors]
         ambiguous = [error for error in errors if isinstance(error, AmbiguousSymbol)]
         asked = [error for error in errors if not isinstance(error, Unsupported | ConfigError)]
-        return (ambiguous or said or asked or errors)[0], None
+        # Of an answer that was held back a person is told, and not of who did not know the symbol.
+        return (held or ambiguous or said or asked or errors)[0], None
 
 
 def _wait_of(error: MarketJobsError) -> float | None:

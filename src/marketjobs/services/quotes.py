@@ -21,7 +21,7 @@ from marketjobs.services import identity as identities
 from marketjobs.services import loop, quote_cache, universe
 from marketjobs.services.context import JobContext
 from marketjobs.services.failover import Closed, Link, Trail, chain, require_usable
-from marketjobs.services.held_back import held_back, verdict
+from marketjobs.services.held_back import held_back
 from marketjobs.services.identity import Named
 from marketjobs.services.probes import Probes
 from marketjobs.services.runtime import Runtime
@@ -308,7 +308,7 @@ class Update:
 
     def _give_up(self, failed: Sequence[_Wanted]) -> None:
         for one in failed:
-            error, hold = verdict(one.trail)
+            error, hold = one.trail.verdict()
             self.ctx.wait_for(hold)
             self._fail(one.symbol, error, one.trail)
 
